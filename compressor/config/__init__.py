@@ -1,0 +1,1 @@
+"""Settings: dataclasses for everything a user can set. Imports nothing heavy."""

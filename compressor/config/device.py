@@ -1,0 +1,51 @@
+"""Device profiles (`conf/device/*.yaml`): where the artifact will run and what that place is fast at."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+from compressor.config.schema import Count, Positive, settings
+
+NumberFormat = Literal["float32", "float16", "dynamic_int8", "static_int8"]
+
+
+@settings
+class Provider:
+    """One ONNX Runtime execution provider with its options."""
+
+    name: str
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@settings
+class Identity:
+    """How to recognise the device from inside it; every given line must hold."""
+
+    machine: list[str] = dataclasses.field(default_factory=list)  # `uname -m`, any of these
+    cpu_flags: list[str] = dataclasses.field(default_factory=list)  # all of these in /proc/cpuinfo
+    board_contains: str | None = None  # text in /proc/device-tree/model
+
+
+@settings
+class DeviceProfile:
+    """A place where artifacts run. `number_format` and `why` say which file it gets and for what reason."""
+
+    name: str
+    description: str
+    runtime: Literal["onnxruntime"] = "onnxruntime"
+    providers: list[Provider]
+    identity: Identity = dataclasses.field(default_factory=Identity)
+    threads: Count | None = None  # None: all cores of the machine
+    memory_mb: Positive | None = None
+    number_format: NumberFormat = "float32"
+    activation_signed: bool = False  # static int8: signed activations
+    activation_symmetric: bool = False
+    reduce_range: bool = False  # 7-bit weights for int8 without VNNI or dot-product instructions
+    per_channel: bool = True
+    max_opset: Count = 17
+    max_ir: Count = 9
+    dial: Literal["optional", "required", "fixed"] = "optional"
+    power: Literal["none", "rapl", "ina3221"] = "none"
+    why: str = ""
+    sources: list[str] = dataclasses.field(default_factory=list)

@@ -1,0 +1,104 @@
+"""What one run is asked to do: recipe, device, data, teacher, gates and the run's own switches."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+from compressor.config.schema import Count, NonNegative, Positive, Ratio, Whole, settings
+
+TaskName = Literal["question-answering", "text-classification", "token-classification"]
+TASK_NAMES: tuple[TaskName, ...] = ("question-answering", "text-classification", "token-classification")
+
+
+@settings
+class DataSettings:
+    """Where examples come from (`conf/data/*.yaml`)."""
+
+    source: Literal["demo", "files", "hub"] = "demo"
+    name: str | None = None  # hub: data set name
+    config: str | None = None  # hub: configuration of the data set
+    train: str | None = None  # files: path; hub: split name
+    dev: str | None = None  # files: path; hub: split name
+    format: Literal["auto", "squad", "csv", "tsv", "jsonl", "conll"] = "auto"
+    text_column: str | None = None  # None: guessed from the header; a number counts columns from 0
+    pair_column: str | None = None
+    label_column: str | None = None
+    labels: str | None = None  # path of a file with one label a line (also turns numbers into names)
+    header: bool | None = None  # CSV/TSV: is the first row a header; None: guessed
+    label_separator: str | None = None  # given: multi-label, several labels in one field
+    max_train: Count | None = None
+    max_dev: Count | None = None
+    calibration: Count = 128  # examples taken from the training part for calibration
+    search: Count = 300  # examples held out of training for `search_lengths`
+    demo_train: Count = 1500  # demo only: generated examples
+    demo_dev: Count = 300
+
+
+@settings
+class TeacherSettings:
+    """The model to compress (`conf/teacher/*.yaml`)."""
+
+    source: Literal["demo", "path"] = "demo"
+    path: str | None = None  # local directory or hub name
+    base: str | None = None
+
+
+@settings
+class FeatureSettings:
+    """How examples become model inputs and predictions; None means the task's own default."""
+
+    max_length: Count | None = None  # tokens; question answering 384, others 128
+    doc_stride: Count | None = None  # tokens of overlap between windows (question answering), 128
+    n_best: Count = 20  # start and end candidates each (question answering)
+    max_answer_length: Count = 30  # word pieces (question answering)
+    threshold: Ratio = 0.5  # multi-label: a label is on from this probability
+
+
+@settings
+class ExportSettings:
+    """How the ONNX graph is made; None and auto mean: as the device profile says."""
+
+    opset: Count | None = None
+    dial: Literal["auto", "optional", "required", "fixed"] = "auto"
+    parity_tolerance: Positive = 1e-3  # largest |logit difference| between PyTorch and the fp32 graph
+
+
+@settings
+class GateSettings:
+    """Limits that the artifact must meet; None switches one off."""
+
+    max_metric_drop: float | None = 1.0  # points of the primary metric below the teacher
+    min_metric: NonNegative | None = None  # points
+    max_latency_ms: Positive | None = None  # p50
+    min_speedup: Positive | None = None  # against the teacher's fp32 export
+    max_memory_mb: Positive | None = None  # peak resident memory
+    max_size_mb: Positive | None = None  # model.onnx
+    require_device: bool = False  # true: speed gates must be judged on the device itself (exit 4 if not)
+
+
+@settings
+class MeasureSettings:
+    """How speed is measured."""
+
+    length: Count | None = None  # real tokens of the measured input; None: the features' max_length
+    batch_size: Count = 1
+    warmup: Whole = 5  # runs before the clock starts
+    runs: Count = 30  # timed runs per round
+    rounds: Count = 3  # rounds, rows taken in turn
+
+
+@settings
+class RecipeSettings:
+    """One file of `recipes/`: stages, export and passes in order, not yet resolved against the registries."""
+
+    name: str
+    description: str = ""
+    paper: str = ""
+    task: TaskName = "question-answering"
+    tasks: list[TaskName] = dataclasses.field(default_factory=lambda: list(TASK_NAMES))
+    features: FeatureSettings = dataclasses.field(default_factory=FeatureSettings)
+    stages: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    export: ExportSettings = dataclasses.field(default_factory=ExportSettings)
+    passes: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    gates: GateSettings = dataclasses.field(default_factory=GateSettings)

@@ -1,0 +1,48 @@
+"""What stages changed in a model's shape, as it stands in `config.json` under `compressor.structure`.
+
+A normal form: one entry a kind, describing the model as it is now, applied in the order of the fields.
+Imports nothing heavy: `plan` and the MAC counter read it without torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from compressor.config.schema import Count, Ratio, parse, settings
+
+MODEL_TYPE = "compressor"
+"""`model_type` of checkpoints that plain transformers must not load."""
+
+
+@settings
+class LengthAdaptive:
+    """The encoder can drop tokens after each layer's attention (Length-Adaptive Transformer)."""
+
+    keep: list[Ratio]  # [layers] default fraction of the input's tokens that each layer keeps, non-increasing
+    minimum: Count = 2  # tokens that are never dropped below
+    restore: bool = True  # give dropped tokens back to heads that read every token
+    protect_first: bool = False  # [CLS] at position 0 always stays
+
+
+@settings
+class Structure:
+    """All structural changes of a model; a stock model has none."""
+
+    length_adaptive: LengthAdaptive | None = None
+
+    @property
+    def is_stock(self) -> bool:
+        """Whether plain transformers would load the model rightly."""
+        return all(getattr(self, field.name) is None for field in dataclasses.fields(self))
+
+    def to_config(self) -> dict[str, Any]:
+        """The entry for `config.json`; kinds that do not apply are left out."""
+        return {key: value for key, value in dataclasses.asdict(self).items() if value is not None}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Structure:
+        """Read the structure of a `config.json` mapping; a stock config gives an empty one."""
+        entry = config.get("compressor", {}).get("structure", {})
+        return parse(cls, entry, where="config.json: compressor.structure")

@@ -1,0 +1,104 @@
+"""The stages by name. Adding a method is three files (settings, stage, test) and one entry here."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+from compressor.config.run import TASK_NAMES, TaskName
+from compressor.errors import UnknownNameError
+from compressor.stages.context import Checkpoint, StageContext
+
+RunStage = Callable[[Checkpoint, object, StageContext], Checkpoint]
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """What is known of a stage without importing it.
+
+    `settings` and `run` are "module:attribute"; the settings module imports nothing heavy.
+    `version` is raised when the same settings would give another result (part of the cache key).
+    `reads` names the data parts that the stage depends on: "train", "calibration", "search".
+    `changes` says what it improves: "size", "speed", "accuracy" ...
+    """
+
+    name: str
+    family: str
+    paper: str
+    summary: str
+    changes: str
+    settings: str
+    run: str
+    version: int
+    reads: tuple[str, ...] = ("train",)
+    tasks: tuple[TaskName, ...] = TASK_NAMES
+
+    def load_settings(self) -> type:
+        """The settings dataclass."""
+        return cast(type, _load(self.settings))
+
+    def load_run(self) -> RunStage:
+        """The function that does the work (imports torch)."""
+        return cast(RunStage, _load(self.run))
+
+
+def _load(target: str) -> object:
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+STAGES: dict[str, StageSpec] = {
+    spec.name: spec
+    for spec in (
+        StageSpec(
+            name="finetune",
+            family="training",
+            paper="Devlin et al. 2019",
+            summary="fine-tune on the task's labels",
+            changes="accuracy",
+            settings="compressor.stages.finetune.settings:FinetuneSettings",
+            run="compressor.stages.finetune.stage:run",
+            version=1,
+        ),
+        StageSpec(
+            name="drop_layers",
+            family="structured pruning",
+            paper="Sajjad et al. 2020",
+            summary="keep chosen encoder layers",
+            changes="size, speed",
+            settings="compressor.stages.drop_layers.settings:DropLayersSettings",
+            run="compressor.stages.drop_layers.stage:run",
+            version=1,
+            reads=(),
+        ),
+        StageSpec(
+            name="distill",
+            family="knowledge distillation",
+            paper="Hinton 2015; TinyBERT 2020; MiniLM 2020; MiniLMv2 2021",
+            summary="learn from the teacher's logits, hidden states, attention or relations",
+            changes="accuracy (size and speed with a smaller student)",
+            settings="compressor.stages.distill.settings:DistillSettings",
+            run="compressor.stages.distill.stage:run",
+            version=1,
+        ),
+        StageSpec(
+            name="length_adaptive",
+            family="dynamic inference",
+            paper="Kim & Cho 2020 (Length-Adaptive Transformer); QuaLA-MiniLM 2022",
+            summary="train for any token budget: LengthDrop, LayerDrop, sandwich rule",
+            changes="speed (by the length dial)",
+            settings="compressor.stages.length_adaptive.settings:LengthAdaptiveSettings",
+            run="compressor.stages.length_adaptive.stage:run",
+            version=1,
+        ),
+    )
+}
+
+
+def stage_spec(name: str, where: str = "") -> StageSpec:
+    """Look a stage up by name; raises `UnknownNameError` with the nearest one."""
+    if name not in STAGES:
+        raise UnknownNameError("stage", name, STAGES, where)
+    return STAGES[name]

@@ -1,0 +1,43 @@
+"""What a labelled example is, for each task. Plain data; imports nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A span of the context: its text and the character where it starts."""
+
+    text: str
+    start: int
+
+
+@dataclass(frozen=True)
+class QuestionExample:
+    """A question about a context; `answers` is empty for unlabelled data."""
+
+    id: str
+    question: str
+    context: str
+    answers: tuple[Answer, ...] = ()
+
+
+@dataclass(frozen=True)
+class TextExample:
+    """A text, or a pair of texts, with its label names (one for single-label, any number for multi-label)."""
+
+    text: str
+    pair: str | None = None
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TokenExample:
+    """Words with one BIO tag each; `tags` is empty for unlabelled data."""
+
+    words: tuple[str, ...]
+    tags: tuple[str, ...] = ()
+
+
+Example = QuestionExample | TextExample | TokenExample
