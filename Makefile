@@ -1,0 +1,35 @@
+# `make demo`: from nothing to a checked artifact of the embedded demo. `make test`: from nothing to all tests.
+# Extra arguments for pip (an index, say):  make demo PIP_ARGS="--extra-index-url https://example.org/simple"
+PYTHON ?= python3
+PIP_ARGS ?=
+VENV ?= .venv
+BIN = $(VENV)/bin
+STAMP = $(VENV)/.installed
+# Libraries use as many threads as the machine has, unless the caller says otherwise.
+export HF_HUB_OFFLINE ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: demo test lint format clean
+
+demo: $(STAMP)
+	$(BIN)/python -m compressor recipe=qualaminilm device=jetson
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -q
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Installed again only when the dependencies change; the package itself is editable.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install $(PIP_ARGS) -c constraints.txt -e ".[optimum,dev]"
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
