@@ -1,0 +1,134 @@
+"""Classification of texts and pairs of texts, single- and multi-label."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compressor.errors import DataError
+from compressor.tasks.base import Feature, Task
+from compressor.tasks.examples import Example, TextExample
+from compressor.tasks.labels import label_indexes
+from compressor.tasks.losses import binary_cross_entropy, cross_entropy
+from compressor.tasks.tokenize import CHUNK, check_length, model_inputs
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerBase
+
+
+class TextClassification(Task):
+    """Gives a text its label, or any number of labels. Predictions are a label name, or a tuple of them."""
+
+    name = "text-classification"
+    auto_class = "AutoModelForSequenceClassification"
+    output_names = ("logits",)
+    label_names = ("labels",)
+    restores_tokens = False
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Accuracy first for one label, micro-F1 first for several."""
+        return ("micro_f1", "macro_f1") if self.multi_label else ("accuracy", "macro_f1")
+
+    @property
+    def max_length(self) -> int:
+        """Longest input in tokens; 128 unless set."""
+        return self.settings.max_length or 128
+
+    def features(
+        self, examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, *, labelled: bool
+    ) -> list[Feature]:
+        """One row a text; what is longer than `max_length` is cut, of a pair the longer text first.
+
+        Labels are an int, or with several labels a list of 0.0 and 1.0 [labels]. Raises `TaskError` for a label that
+        the model does not have and `DataError` for an example without exactly one label.
+        """
+        check_length(self.max_length, tokenizer)
+        texts = [as_text(example) for example in examples]
+        indexes = label_indexes(self.labels) if labelled else {}
+        features: list[Feature] = []
+        for first in range(0, len(texts), CHUNK):
+            chunk = texts[first : first + CHUNK]
+            pairs = [example.pair or "" for example in chunk] if any(example.pair for example in chunk) else None
+            encoded = tokenizer([example.text for example in chunk], pairs, truncation=True, max_length=self.max_length)
+            for row, example in enumerate(chunk):
+                labels = {"labels": self._label(example, indexes, first + row)} if labelled else {}
+                features.append(Feature(model_inputs(encoded, row, tokenizer), labels, first + row))
+        return features
+
+    def _label(self, example: TextExample, indexes: Mapping[str, int], position: int) -> int | list[float]:
+        chosen = [indexes[label] for label in example.labels]
+        if self.multi_label:
+            return [float(index in chosen) for index in range(len(self.labels))]
+        if len(chosen) != 1:
+            raise DataError(f"example {position} has {len(chosen)} labels {example.labels}, and exactly one is needed.")
+        return chosen[0]
+
+    def loss(self, outputs: Mapping[str, torch.Tensor], labels: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Cross-entropy, or with several labels the mean binary cross-entropy."""
+        measure = binary_cross_entropy if self.multi_label else cross_entropy
+        return measure(outputs["logits"], labels["labels"])
+
+    def decode(
+        self, examples: Sequence[Example], features: Sequence[Feature], outputs: Sequence[Mapping[str, np.ndarray]]
+    ) -> list[Any]:
+        """The most likely label; with several labels all whose probability reaches the threshold."""
+        predictions: list[Any] = [() if self.multi_label else ""] * len(examples)
+        names = tuple(label_indexes(self.labels))
+        for feature, rows in zip(features, outputs, strict=True):
+            logits = rows["logits"].astype(np.float64)
+            if self.multi_label:
+                # 1 / (1 + exp(-x)) >= t, without overflow
+                on = np.exp(-np.logaddexp(0.0, -logits)) >= self.settings.threshold
+                predictions[feature.example] = tuple(names[index] for index in np.flatnonzero(on))
+            else:
+                predictions[feature.example] = names[int(logits.argmax())]
+        return predictions
+
+    def score(self, examples: Sequence[Example], predictions: Sequence[Any]) -> dict[str, float]:
+        """Accuracy and macro-F1, or micro- and macro-F1, in points; macro over labels that occur in either side."""
+        from sklearn.metrics import accuracy_score, f1_score
+
+        if not examples:
+            return dict.fromkeys(self.metric_names, 0.0)
+        golden = [as_text(example).labels for example in examples]
+        if self.multi_label:
+            names = sorted({label for labels in (*golden, *predictions) for label in labels})
+            true, found = _indicators(golden, names), _indicators(predictions, names)
+            if not names:  # nothing to find, nothing found
+                return dict.fromkeys(self.metric_names, 100.0)
+            return {
+                f"{kind}_f1": 100 * float(f1_score(true, found, average=kind, zero_division=0))
+                for kind in ("micro", "macro")
+            }
+        gold = [labels[0] if labels else "" for labels in golden]
+        return {
+            "accuracy": 100 * float(accuracy_score(gold, predictions)),
+            "macro_f1": 100 * float(f1_score(gold, predictions, average="macro", zero_division=0)),
+        }
+
+    def example_scores(self, examples: Sequence[Example], predictions: Sequence[Any]) -> np.ndarray:
+        """100 or 0 for one label; the F1 of the example's own label set for several, in points [examples]."""
+        golden = [as_text(example).labels for example in examples]
+        pairs = zip(golden, predictions, strict=True)
+        if self.multi_label:
+            return np.array([100 * _set_f1(set(true), set(found)) for true, found in pairs], dtype=np.float64)
+        return np.array([100.0 * ((found,) == true) for true, found in pairs], dtype=np.float64)
+
+
+def as_text(example: Example) -> TextExample:
+    """The example itself, if it is a text; raises `DataError` otherwise."""
+    if not isinstance(example, TextExample):
+        raise DataError(f"text-classification needs texts with labels, not {type(example).__name__}.")
+    return example
+
+
+def _indicators(label_sets: Sequence[Sequence[str]], names: Sequence[str]) -> np.ndarray:
+    return np.array([[name in labels for name in names] for labels in label_sets], dtype=np.int8)
+
+
+def _set_f1(true: set[str], found: set[str]) -> float:
+    return 2 * len(true & found) / (len(true) + len(found)) if true or found else 1.0
