@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from compressor.errors import UnknownNameError
 from compressor.graph.context import PassContext, PassResult
+from compressor.registry import load, look_up
 
 RunPass = Callable[[Path, Path, object, PassContext], PassResult]
 """`run(source, target, settings, context)`: read the graph `source`, write `target`, never change `source`."""
@@ -31,16 +30,11 @@ class PassSpec:
 
     def load_settings(self) -> type:
         """The settings dataclass."""
-        return cast(type, _load(self.settings))
+        return cast(type, load(self.settings))
 
     def load_run(self) -> RunPass:
         """The function that does the work."""
-        return cast(RunPass, _load(self.run))
-
-
-def _load(target: str) -> object:
-    module, _, name = target.partition(":")
-    return getattr(importlib.import_module(module), name)
+        return cast(RunPass, load(self.run))
 
 
 PASSES: dict[str, PassSpec] = {
@@ -91,6 +85,4 @@ PASSES: dict[str, PassSpec] = {
 
 def pass_spec(name: str, where: str = "") -> PassSpec:
     """Look a pass up by name; raises `UnknownNameError` with the nearest one."""
-    if name not in PASSES:
-        raise UnknownNameError("pass", name, PASSES, where)
-    return PASSES[name]
+    return look_up("pass", name, PASSES, where)

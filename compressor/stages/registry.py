@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
 from compressor.config.run import TASK_NAMES, TaskName
-from compressor.errors import UnknownNameError
+from compressor.registry import load, look_up
 from compressor.stages.context import Checkpoint, StageContext
 
 RunStage = Callable[[Checkpoint, object, StageContext], Checkpoint]
@@ -37,16 +36,11 @@ class StageSpec:
 
     def load_settings(self) -> type:
         """The settings dataclass."""
-        return cast(type, _load(self.settings))
+        return cast(type, load(self.settings))
 
     def load_run(self) -> RunStage:
         """The function that does the work (imports torch)."""
-        return cast(RunStage, _load(self.run))
-
-
-def _load(target: str) -> object:
-    module, _, name = target.partition(":")
-    return getattr(importlib.import_module(module), name)
+        return cast(RunStage, load(self.run))
 
 
 STAGES: dict[str, StageSpec] = {
@@ -99,6 +93,4 @@ STAGES: dict[str, StageSpec] = {
 
 def stage_spec(name: str, where: str = "") -> StageSpec:
     """Look a stage up by name; raises `UnknownNameError` with the nearest one."""
-    if name not in STAGES:
-        raise UnknownNameError("stage", name, STAGES, where)
-    return STAGES[name]
+    return look_up("stage", name, STAGES, where)
