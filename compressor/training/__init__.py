@@ -1,1 +1,9 @@
-"""TODO."""
+"""Training: one loop on transformers' Trainer for every stage, batches by length, evaluation in PyTorch."""
+
+from compressor.training.batches import collate, pad_inputs
+from compressor.training.precision import training_device
+from compressor.training.predict import predict
+from compressor.training.train import TrainingSummary, train
+from compressor.training.trainer import Objective
+
+__all__ = ["Objective", "TrainingSummary", "collate", "pad_inputs", "predict", "train", "training_device"]
