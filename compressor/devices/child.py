@@ -1,0 +1,130 @@
+"""Run the probe in a fresh process with pinned threads and a time-out, and bring back what it found."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compressor.config.device import DeviceProfile
+from compressor.devices import host, identity
+from compressor.errors import DeviceError, StorageError
+
+PROBE = Path(__file__).with_name("probe.py")
+CPU = "CPUExecutionProvider"
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@contextmanager
+def work_folder() -> Iterator[Path]:
+    """A temporary folder for one request; a full disk is a `StorageError`."""
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="compressor-probe-"))
+    except OSError as error:
+        raise StorageError(f"no room for the files of a measurement: {error}") from error
+    try:
+        yield folder
+    except OSError as error:
+        raise StorageError(f"the files of a measurement could not be written: {error}") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def threads_for(profile: DeviceProfile) -> int:
+    """Threads as the profile says, and no more than this machine has."""
+    return min(profile.threads or host.cores(), host.cores())
+
+
+def placement(profile: DeviceProfile) -> dict[str, Any]:
+    """Request entries: providers (the CPU's where this is not the device), threads, CPUs, parent."""
+    threads = threads_for(profile)
+    providers: list[list[Any]] = [[CPU, {}]]
+    if identity.is_this_machine(profile):
+        providers = [[provider.name, dict(provider.options)] for provider in profile.providers]
+    allowed = host.allowed_cpus()
+    return {
+        "providers": providers,
+        "threads": threads,
+        "cpus": allowed[:threads] if threads < len(allowed) else None,
+        "parent": os.getpid(),
+    }
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write an .npz (uncompressed: it is read once, on this machine)."""
+    with path.open("wb") as file:
+        np.savez(file, **dict(arrays))  # type: ignore[arg-type]
+
+
+def run_probe(
+    request: Mapping[str, Any], folder: Path, *, timeout_s: float, on_rows: Callable[[int], None] | None = None
+) -> dict[str, Any]:
+    """Run one request in a fresh process; `on_rows` is told the number of finished rows now and then.
+
+    Raises `DeviceError` with the child's last words when it fails, crashes or takes longer than `timeout_s`.
+    """
+    names = {"result": "result.json", "progress": "progress"}
+    (folder / names["result"]).unlink(missing_ok=True)
+    request_path = folder / "request.json"
+    request_path.write_text(json.dumps({**request, **names}), encoding="utf-8")
+    log = folder / "log"
+    environment = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(request["threads"]))}
+    with log.open("wb") as output:
+        child = subprocess.Popen(
+            [sys.executable, "-P", str(PROBE), str(request_path)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
+        try:
+            _wait(child, timeout_s, folder / names["progress"], on_rows)
+        finally:
+            if child.poll() is None:
+                child.kill()
+                child.wait()
+    return _answer(child.returncode, folder / names["result"], log, str(request["model"]))
+
+
+def _wait(
+    child: subprocess.Popen[bytes], timeout_s: float, progress: Path, on_rows: Callable[[int], None] | None
+) -> None:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            raise DeviceError(
+                f"the measurement did not end within {timeout_s:.0f} s and was stopped; "
+                "use fewer runs or rows, or look for what else keeps the machine busy."
+            )
+        try:
+            child.wait(timeout=min(remaining, 0.5) if on_rows else remaining)
+            return
+        except subprocess.TimeoutExpired:
+            if on_rows and progress.is_file():
+                text = progress.read_text(encoding="utf-8")
+                if text.isdigit():
+                    on_rows(int(text))
+
+
+def _answer(code: int, result: Path, log: Path, model: str) -> dict[str, Any]:
+    name = Path(model).name
+    if not result.is_file():
+        words = log.read_text(encoding="utf-8", errors="replace").strip()[-600:] or "it said nothing"
+        end = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        raise DeviceError(f"the process that ran {name} {end}; its last words: {words}")
+    answer: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
+    if "error" in answer:
+        raise DeviceError(f"{name} could not be run: {answer['error']}")
+    return answer

@@ -1,0 +1,27 @@
+"""Is this machine the device that a profile describes? Decides whether a speed figure may carry the device's name."""
+
+from __future__ import annotations
+
+import platform
+
+from compressor.config.device import DeviceProfile
+from compressor.devices import host
+
+
+def is_this_machine(profile: DeviceProfile) -> bool:
+    """Whether every line of the profile's identity holds here; a profile without one is never recognised."""
+    identity = profile.identity
+    if not identity.machine and not identity.cpu_flags and identity.board_contains is None:
+        return False
+    if identity.machine and platform.machine() not in identity.machine:
+        return False
+    if not set(identity.cpu_flags) <= host.cpu_flags():
+        return False
+    return identity.board_contains is None or identity.board_contains.lower() in host.board().lower()
+
+
+def measured_on(profile: DeviceProfile) -> str:
+    """Where a figure taken here was taken, for every place that shows it."""
+    if is_this_machine(profile):
+        return f"{profile.name} ({host.cpu_model()})"
+    return f"this machine ({host.cpu_model()}), not {profile.name}"

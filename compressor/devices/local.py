@@ -1,0 +1,223 @@
+"""Measure and run an ONNX file on this machine: always the final file, always in a fresh process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compressor.config.device import DeviceProfile
+from compressor.config.run import MeasureSettings
+from compressor.devices import child, identity
+from compressor.devices.speed import Speed
+from compressor.errors import DeviceError
+from compressor.tasks.base import Feature
+
+Inputs = Mapping[str, np.ndarray]
+"""Model inputs by name, each [batch, length]."""
+
+SPEED_TIMEOUT_S = 900.0
+ENERGY_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a comparison: a file with its input (or inputs, taken in turn) and length configuration."""
+
+    name: str
+    model_path: Path
+    inputs: Inputs | Sequence[Inputs]
+    keep: Sequence[float] | None = None
+    settings: MeasureSettings | None = None  # None: those of the whole comparison
+
+
+def measure_speed(
+    model_path: Path,
+    profile: DeviceProfile,
+    settings: MeasureSettings,
+    inputs: Inputs | Sequence[Inputs],
+    keep: Sequence[float] | None = None,
+    *,
+    timeout_s: float = SPEED_TIMEOUT_S,
+) -> Speed:
+    """Latency (a fresh process a round), peak memory and energy (in processes of their own) of one file.
+
+    Raises `DeviceError` when it cannot be measured, or would run on another provider than the profile asks for.
+    """
+    row = Row("model", model_path, inputs, keep)
+    return measure_many([row], profile, settings, timeout_s=timeout_s)["model"]
+
+
+def measure_many(
+    rows: Sequence[Row],
+    profile: DeviceProfile,
+    settings: MeasureSettings,
+    *,
+    timeout_s: float = SPEED_TIMEOUT_S,
+    on_step: Callable[[str], None] | None = None,
+) -> dict[str, Speed]:
+    """Measure several files fairly: in every round each row runs once, in a fresh process, one after the other.
+
+    A machine that is slow for a while then slows all rows, not one. `on_step` is told the row's name before each
+    process; there are `rounds` + 1 of them a row (memory and energy count as one). Returns a `Speed` by row name.
+    """
+    if len({row.name for row in rows}) != len(rows):
+        raise ValueError("the rows of a comparison need different names")
+    timings: dict[str, list[dict[str, Any]]] = {row.name: [] for row in rows}
+    most = max((_settings(row, settings).rounds for row in rows), default=0)
+    for turn in range(most):
+        for row in rows:
+            chosen = _settings(row, settings)
+            if turn < chosen.rounds:
+                _tell(on_step, row.name)
+                timings[row.name].append(_probe(row, profile, "speed", chosen, timeout_s))
+    speeds: dict[str, Speed] = {}
+    for row in rows:
+        _tell(on_step, row.name)
+        chosen = _settings(row, settings)
+        memory = _probe(row, profile, "memory", chosen, timeout_s)
+        speeds[row.name] = _speed(row, profile, chosen, timings[row.name], memory, _energy(row, profile, chosen))
+    return speeds
+
+
+def run_features(
+    model_path: Path,
+    profile: DeviceProfile,
+    features: Sequence[Feature],
+    keep: Sequence[float] | None = None,
+    *,
+    batch_size: int = 16,
+    pad_id: int = 0,
+    token_outputs: Sequence[str] | None = None,
+    timeout_s: float | None = None,
+    on_rows: Callable[[int], None] | None = None,
+) -> list[dict[str, np.ndarray]]:
+    """The file's outputs for every feature, in their order: one mapping of unpadded float32 rows each.
+
+    `token_outputs` names the outputs [batch, length, ...]; None: told from the graph's axis names.
+    Rows are batched by length. Raises `DeviceError` when the file does not run.
+    """
+    if not features:
+        return []
+    request = {
+        "mode": "outputs",
+        "model": str(Path(model_path).resolve()),
+        "inputs": "inputs.npz",
+        "outputs": "outputs.npz",
+        "keep": None if keep is None else [float(value) for value in keep],
+        "batch_size": batch_size,
+        "pad": {"input_ids": pad_id},
+        "token_outputs": None if token_outputs is None else list(token_outputs),
+        **child.placement(profile),
+    }
+    with child.work_folder() as folder:
+        child.write_arrays(folder / "inputs.npz", _flat(features))
+        limit = timeout_s if timeout_s is not None else 120.0 + 5.0 * len(features)
+        child.run_probe(request, folder, timeout_s=limit, on_rows=on_rows)
+        with np.load(folder / "outputs.npz", allow_pickle=False) as archive:
+            columns = {
+                name.removeprefix("value/"): _rows(archive[name], archive["shape/" + name.removeprefix("value/")])
+                for name in archive.files
+                if name.startswith("value/")
+            }
+    return [{name: values[row] for name, values in columns.items()} for row in range(len(features))]
+
+
+def _flat(features: Sequence[Feature]) -> dict[str, np.ndarray]:
+    arrays = {"lengths": np.asarray([feature.length for feature in features], dtype=np.int64)}
+    for name in features[0].inputs:
+        arrays[name] = np.concatenate([np.asarray(feature.inputs[name], dtype=np.int64) for feature in features])
+    return arrays
+
+
+def _rows(flat: np.ndarray, shapes: np.ndarray) -> list[np.ndarray]:
+    sizes = shapes.prod(axis=1) if shapes.ndim > 1 and shapes.shape[1] else np.ones(len(shapes), dtype=np.int64)
+    parts = np.split(flat, np.cumsum(sizes)[:-1])
+    return [part.reshape(tuple(shape)) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def _settings(row: Row, settings: MeasureSettings) -> MeasureSettings:
+    return row.settings or settings
+
+
+def _tell(on_step: Callable[[str], None] | None, name: str) -> None:
+    if on_step:
+        on_step(name)
+
+
+def _input_sets(row: Row) -> list[Inputs]:
+    sets = [row.inputs] if isinstance(row.inputs, Mapping) else list(row.inputs)
+    if not sets:
+        raise DeviceError(f"'{row.name}' has no input to be measured with.")
+    return sets
+
+
+def _probe(row: Row, profile: DeviceProfile, mode: str, settings: MeasureSettings, timeout_s: float) -> dict[str, Any]:
+    request = {
+        "mode": mode,
+        "model": str(Path(row.model_path).resolve()),
+        "inputs": "inputs.npz",
+        "keep": None if row.keep is None else [float(value) for value in row.keep],
+        "warmup": settings.warmup,
+        "runs": settings.runs,
+        "seconds": ENERGY_SECONDS,
+        **child.placement(profile),
+    }
+    arrays = {
+        f"{index}/{name}": array for index, inputs in enumerate(_input_sets(row)) for name, array in inputs.items()
+    }
+    with child.work_folder() as folder:
+        child.write_arrays(folder / "inputs.npz", arrays)
+        return child.run_probe(request, folder, timeout_s=timeout_s)
+
+
+def _energy(row: Row, profile: DeviceProfile, settings: MeasureSettings) -> dict[str, Any]:
+    if not identity.is_this_machine(profile):
+        return {"energy_mj": None, "note": f"not measured: this machine is not {profile.name}"}
+    if profile.power == "rapl":
+        return _probe(row, profile, "energy", settings, SPEED_TIMEOUT_S)
+    if profile.power == "ina3221":
+        return {"energy_mj": None, "note": "not measured: the board's INA3221 power monitor is not read yet"}
+    return {"energy_mj": None, "note": "not measured: the profile names no power meter"}
+
+
+def _speed(
+    row: Row,
+    profile: DeviceProfile,
+    settings: MeasureSettings,
+    timings: Sequence[dict[str, Any]],
+    memory: dict[str, Any],
+    energy: dict[str, Any],
+) -> Speed:
+    times = np.concatenate([np.asarray(timing["times_ms"]) for timing in timings])
+    p50, p90, p99 = (float(value) for value in np.percentile(times, (50, 90, 99)))
+    sample = next(iter(_input_sets(row)[0].values()))
+    last = timings[-1]
+    return Speed(
+        p50_ms=p50,
+        p90_ms=p90,
+        p99_ms=p99,
+        mean_ms=float(times.mean()),
+        first_call_ms=float(np.median([timing["first_call_ms"] for timing in timings])),
+        session_ms=float(np.median([timing["session_ms"] for timing in timings])),
+        throughput_per_s=sum(timing["rows"] for timing in timings) / (float(times.sum()) / 1e3),
+        peak_memory_mb=memory["peak_memory_mb"],
+        baseline_memory_mb=memory["baseline_memory_mb"],
+        energy_mj=energy["energy_mj"],
+        energy_note=energy["note"],
+        batch_size=int(sample.shape[0]),
+        length=int(sample.shape[1]),
+        keep=None if row.keep is None else tuple(float(value) for value in row.keep),
+        runs=settings.runs,
+        rounds=len(timings),
+        round_p50_ms=tuple(float(np.median(timing["times_ms"])) for timing in timings),
+        threads=last["threads"],
+        providers=tuple(last["providers"]),
+        nodes_by_provider=last.get("nodes_by_provider"),
+        onnxruntime=last["onnxruntime"],
+        on_device=identity.is_this_machine(profile),
+        measured_on=identity.measured_on(profile),
+    )
