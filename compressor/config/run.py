@@ -102,3 +102,18 @@ class RecipeSettings:
     export: ExportSettings = dataclasses.field(default_factory=ExportSettings)
     passes: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     gates: GateSettings = dataclasses.field(default_factory=GateSettings)
+
+
+@settings
+class RunSettings:
+    """The run's own switches, and limits and settings laid over those of the recipe (`conf/config.yaml`)."""
+
+    task: TaskName | None = None  # None: the recipe's default
+    seed: Whole = 42
+    overwrite: bool = False  # replace an artifact of another request
+    export_each_stage: bool = True  # export, check and measure the result of every stage
+    output: str = "exports"  # folder of artifacts, refusals and the cache
+    features: dict[str, Any] = dataclasses.field(default_factory=dict)  # FeatureSettings, over the recipe's
+    export: dict[str, Any] = dataclasses.field(default_factory=dict)  # ExportSettings, over the recipe's
+    gates: dict[str, Any] = dataclasses.field(default_factory=dict)  # GateSettings, over the recipe's
+    measure: MeasureSettings = dataclasses.field(default_factory=MeasureSettings)

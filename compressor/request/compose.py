@@ -1,0 +1,90 @@
+"""One plain mapping out of `conf/config.yaml`, the chosen files and the command line, put together by Hydra."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from hydra import compose as hydra_compose
+from hydra import initialize
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from compressor.errors import RequestError, UnknownNameError
+from compressor.request.folders import GROUPS, choices, config_file
+from compressor.request.overrides import Overrides
+
+
+def compose(overrides: Overrides) -> tuple[dict[str, Any], dict[str, Path]]:
+    """The composed values, and the file behind each choice.
+
+    Raises `UnknownNameError` for a choice that does not exist and `RequestError` for what Hydra refuses.
+    """
+    files = {group: choices(group, overrides.own_folders) for group in GROUPS}
+    for group, name in overrides.choices.items():
+        if name not in files[group]:
+            raise UnknownNameError(group, name, files[group])
+    primary = _register(files)
+    # `++` sets a key whether or not the file spells it out: the settings dataclasses say which keys exist.
+    lines = [f"{group}={name}" for group, name in overrides.choices.items()]
+    lines += [f"++{line}" for line in overrides.values.values()]
+    try:
+        with initialize(version_base="1.3", config_path=None):
+            config = hydra_compose(primary, overrides=lines)
+            OmegaConf.set_struct(config, False)
+            values = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise RequestError(f"the request cannot be composed: {_first_sentence(error)}") from error
+    for key in overrides.removals:
+        _remove(values, key)
+    chosen = {**_defaults(), **overrides.choices}
+    return values, {group: files[group][name] for group, name in chosen.items() if name in files[group]}
+
+
+def _register(files: Mapping[str, Mapping[str, Path]]) -> str:
+    """Put every file into Hydra's store under its group, in place of what an earlier request stored."""
+    store = ConfigStore.instance()
+    for group, members in files.items():
+        store.repo.pop(group, None)
+        for name, file in members.items():
+            store.store(name=name, group=group, node=read_yaml(file))
+    primary = "compressor_request"
+    store.store(name=primary, node=read_yaml(config_file()))
+    return primary
+
+
+def read_yaml(file: Path) -> Any:
+    """A YAML file as OmegaConf reads it (numbers such as 3e-5 are numbers); `RequestError` if it cannot be read."""
+    try:
+        node = OmegaConf.load(file)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RequestError(f"{file} cannot be read as YAML: {_first_sentence(error)}") from error
+    if not OmegaConf.is_dict(node):
+        raise RequestError(f"{file} must hold a mapping of keys to values.")
+    return node
+
+
+def _defaults() -> dict[str, str]:
+    entries = read_yaml(config_file())["defaults"]
+    return {group: str(name) for entry in entries if not isinstance(entry, str) for group, name in entry.items()}
+
+
+def _remove(values: dict[str, Any], key: str) -> None:
+    *parents, last = key.split(".")
+    node: Any = values
+    for part in [*parents, last]:
+        if not isinstance(node, dict) or part not in node:
+            options = node if isinstance(node, dict) else ()
+            raise UnknownNameError("key", part, options, f"'~{key}'")
+        if part is last:
+            break
+        node = node[part]
+    del node[last]
+
+
+def _first_sentence(error: Exception) -> str:
+    return " ".join(str(error).split("\n\n")[0].split())
