@@ -1,0 +1,108 @@
+"""Self-attention of one layer together with the order in which its tokens would be kept.
+
+Kim & Cho 2020 (Length-Adaptive Transformer), after PoWER-BERT: the significance of a token is the attention paid to
+it, summed over heads and over the queries that are real tokens. This file is the only place that looks at attention
+probabilities; the ONNX export puts one node of its own in the place of `adaptive_attention`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import dropout as drop_out
+from torch.nn.functional import scaled_dot_product_attention
+
+Count = int | Tensor
+"""A number of tokens: an int, or a 0-dim int64 tensor while a graph is traced."""
+
+
+def adaptive_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    count: Count | None,
+    *,
+    heads: int,
+    protect_first: bool = False,
+    dropout: float = 0.0,
+) -> tuple[Tensor, Tensor]:
+    """Attend, and order the positions by significance.
+
+    Args:
+        query: [batch, length, heads * head_size]; `key` and `value` alike.
+        attention_mask: [batch, length], nonzero for real tokens; None: all are real.
+        count: Tokens that the caller will keep, the first `count` of the order. None: all of them, then the order
+            is 0, 1, 2 ... and no significance is computed (fast).
+        heads: Number of attention heads.
+        protect_first: Put the first position before all others.
+        dropout: Probability of dropping an attention probability (training). Significance is taken before it.
+
+    Returns:
+        The context [batch, length, heads * head_size] and the order [batch, length], int64: positions by falling
+        significance, equal ones in their present order, padding behind every real token.
+    """
+    batch, length, width = query.shape
+    query, key, value = (_split_heads(states, heads) for states in (query, key, value))
+    scale = (width // heads) ** -0.5
+    bias = _additive_mask(attention_mask, query.dtype)
+    if count is None:
+        order = torch.arange(length, device=query.device).expand(batch, length)
+        context = scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
+    elif query.is_cuda and torch.is_grad_enabled():
+        # The fused kernel keeps no probabilities for the backward pass; computing them once more costs less memory.
+        context = scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
+        with torch.no_grad():
+            probabilities = _probabilities(query, key, bias, scale)
+        order = _order(probabilities, attention_mask, protect_first)
+    else:
+        probabilities = _probabilities(query, key, bias, scale)
+        order = _order(probabilities, attention_mask, protect_first)
+        context = drop_out(probabilities, dropout, training=dropout > 0).to(value.dtype) @ value
+    return context.transpose(1, 2).reshape(batch, length, width), order
+
+
+def significance(probabilities: Tensor, attention_mask: Tensor | None) -> Tensor:
+    """Attention paid to each token: [batch, heads, length, length] to float32 [batch, length].
+
+    Column sums over heads and over real queries, as a product with a row of ones (many times faster than a sum over
+    two axes on ONNX Runtime). Never part of the gradient.
+    """
+    batch, heads, length, _ = probabilities.shape
+    with torch.no_grad(), torch.autocast(probabilities.device.type, enabled=False):
+        rows = probabilities.detach().float().reshape(batch, heads * length, length)
+        if attention_mask is None:
+            return rows.sum(dim=1)
+        real = attention_mask.to(torch.float32)[:, None, :].expand(batch, heads, length)
+        return torch.bmm(real.reshape(batch, 1, heads * length), rows).squeeze(1)
+
+
+def _order(probabilities: Tensor, attention_mask: Tensor | None, protect_first: bool) -> Tensor:
+    scores = significance(probabilities, attention_mask)
+    if attention_mask is not None:
+        scores = scores.masked_fill(attention_mask == 0, -1.0)
+    if protect_first:
+        scores = torch.cat([torch.full_like(scores[:, :1], torch.inf), scores[:, 1:]], dim=1)
+    if torch.jit.is_tracing():  # ONNX has TopK for it, which is stable; a stable sort has no symbol
+        return torch.topk(scores, scores.shape[1], dim=1).indices
+    return torch.argsort(scores, dim=1, descending=True, stable=True)
+
+
+def _probabilities(query: Tensor, key: Tensor, bias: Tensor | None, scale: float) -> Tensor:
+    scores = (query * scale) @ key.transpose(-1, -2)
+    if bias is not None:
+        scores = scores + bias
+    return torch.softmax(scores, dim=-1, dtype=torch.float32)
+
+
+def _split_heads(states: Tensor, heads: int) -> Tensor:
+    batch, length, width = states.shape
+    return states.view(batch, length, heads, width // heads).transpose(1, 2)
+
+
+def _additive_mask(attention_mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """[batch, 1, 1, length]: 0 for real tokens, the lowest number for padding (not -inf: a row may be all padding)."""
+    if attention_mask is None:
+        return None
+    padding = attention_mask[:, None, None, :] == 0
+    return torch.zeros_like(padding, dtype=dtype).masked_fill(padding, torch.finfo(dtype).min)

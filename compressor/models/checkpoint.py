@@ -1,0 +1,235 @@
+"""Loading and saving checkpoints: stock models stay stock, changed ones carry their structure and load again.
+
+A checkpoint whose structure plain transformers does not know has `model_type: compressor`, so that stock loading
+fails with an error; the stock type and the structure stand under `compressor` in its `config.json`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+import transformers
+from torch import nn
+
+from compressor.errors import CheckpointError, StorageError
+from compressor.models.config_file import CONFIG, label_count, labels_of, read_config
+from compressor.models.families import Family, base_model_type, family_of
+from compressor.models.length_adaptive import make_length_adaptive
+from compressor.models.locate import locate
+from compressor.models.structure import MODEL_TYPE, LengthAdaptive, Structure
+from compressor.models.weights import read_shapes, read_weights, write_weights
+from compressor.tasks.base import Task
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = ["build", "has_head", "load", "load_tokenizer", "read_config", "save", "structure_of"]
+
+_OTHER_HEADS = (  # of pre-training or of other tasks; not needed, so not read
+    "cls.",
+    "lm_head.",
+    "vocab_",
+    "discriminator_predictions.",
+    "generator_",
+    "qa_outputs.",
+    "classifier.",
+    "pre_classifier.",
+)
+
+
+def load(path: str | Path, task: Task, *, new_head: bool = False, seed: int = 0) -> PreTrainedModel:
+    """Load a checkpoint for a task, in float32 and eval mode; `forward(**inputs[, keep])` gives `task.output_names`.
+
+    `new_head` allows a checkpoint without a head for this task: the head is then drawn from `seed`. Nothing else is
+    ever random. The global random state is not touched.
+
+    Raises:
+        CheckpointError: Damaged, pickled, not BERT-like, without a head for the task, with other labels, or with
+            weights that are missing, left over or of another shape than the config says.
+    """
+    folder = locate(path)
+    config = read_config(folder)
+    where = str(folder)
+    family = family_of(config, where)
+    weights = _matched_names(read_weights(folder), family)
+    if not _fits_head(config, task, {name: tuple(tensor.shape) for name, tensor in weights.items()}):
+        if not new_head:
+            raise CheckpointError(f"{where} has no head for {task.name}: fine-tune it for this task first.")
+        weights = {name: tensor for name, tensor in weights.items() if not _is_head(name, family)}
+        config = {key: value for key, value in config.items() if key not in ("id2label", "label2id", "num_labels")}
+    _check_labels(config, task, where)
+    model = build(config, task, where=where, seed=seed)
+    _assign(model, weights, family, where, new_head=new_head)
+    return model
+
+
+def build(config: Mapping[str, Any], task: Task, *, where: str = "the config", seed: int = 0) -> PreTrainedModel:
+    """A model of the config's shape and structure for a task, with random weights drawn from `seed`; eval mode.
+
+    Raises:
+        CheckpointError: The config does not describe a model that can be built.
+    """
+    structure = Structure.from_config(config)
+    stock = _stock_config(config, task)
+    auto_class = getattr(transformers, task.auto_class)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = auto_class.from_config(stock).float()
+    except (ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:
+        raise CheckpointError(f"{where} does not describe a model that can be built: {error}.") from error
+    if structure.length_adaptive is not None:
+        model = make_length_adaptive(model, structure.length_adaptive)
+    return cast("PreTrainedModel", model.eval())
+
+
+def has_head(path: str | Path, task: Task) -> bool:
+    """Whether a checkpoint has a head for the task (with the right number of labels); reads only names and shapes."""
+    folder = locate(path)
+    config = read_config(folder)
+    shapes = _matched_names(read_shapes(folder), family_of(config, str(folder)))
+    return _fits_head(config, task, shapes)
+
+
+def save(model: nn.Module, tokenizer: PreTrainedTokenizerBase, path: str | Path) -> None:
+    """Write weights (safetensors), `config.json` with the structure, and the tokenizer into a directory.
+
+    Raises:
+        StorageError: The disk refuses (it may be full).
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(config_to_save(model), indent=2, sort_keys=True, ensure_ascii=False)
+        (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+        tokenizer.save_pretrained(str(folder))
+    except OSError as error:
+        raise StorageError(f"cannot write the checkpoint {folder}: {error}. Is the disk full?") from error
+    write_weights(model.state_dict(), folder)
+
+
+def config_to_save(model: nn.Module) -> dict[str, Any]:
+    """The `config.json` mapping of a model: stock, or with a model type of its own and its structure."""
+    config: PretrainedConfig = cast(Any, model).config
+    values = config.to_dict()
+    values["dtype"] = "float32"
+    values.pop("torch_dtype", None)
+    values["architectures"] = [getattr(model, "stock_class", type(model)).__name__]
+    structure = structure_of(model)
+    if not structure.is_stock:
+        values["compressor"] = {"base_model_type": values["model_type"], "structure": structure.to_config()}
+        values["model_type"] = MODEL_TYPE
+    return values
+
+
+def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
+    """The fast tokenizer of a checkpoint.
+
+    Raises:
+        CheckpointError: Its files are missing or damaged, or it has no fast version.
+    """
+    folder = locate(path)
+    model_type = base_model_type(read_config(folder))
+    if not isinstance(model_type, str):
+        raise CheckpointError(f"{folder / CONFIG} names no model type.")
+    try:
+        config = transformers.AutoConfig.for_model(model_type)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            str(folder), config=config, use_fast=True, trust_remote_code=False, local_files_only=True
+        )
+    except Exception as error:  # tokenizers raises bare Exception for damaged files
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"the tokenizer in {folder} cannot be read: {reason}") from error
+    if not tokenizer.is_fast:
+        raise CheckpointError(f"the tokenizer in {folder} has no fast version: save its tokenizer.json beside it.")
+    return cast("PreTrainedTokenizerBase", tokenizer)
+
+
+def structure_of(model: nn.Module) -> Structure:
+    """What stages changed in a loaded model's shape."""
+    adaptive = getattr(model, "length_adaptive", None)
+    return Structure(length_adaptive=adaptive if isinstance(adaptive, LengthAdaptive) else None)
+
+
+def _stock_config(config: Mapping[str, Any], task: Task) -> PretrainedConfig:
+    """transformers' own config object for the stock part, with the task's labels."""
+    values = {key: value for key, value in config.items() if key not in ("compressor", "model_type", "torch_dtype")}
+    values["dtype"] = "float32"
+    if task.labels:
+        values["id2label"] = dict(enumerate(task.labels))
+        values["label2id"] = {name: index for index, name in enumerate(task.labels)}
+        values.pop("num_labels", None)
+    elif task.name == "question-answering":
+        for key in ("id2label", "label2id", "num_labels"):
+            values.pop(key, None)
+    if task.name == "text-classification":
+        values["problem_type"] = f"{'multi' if task.multi_label else 'single'}_label_classification"
+    return transformers.AutoConfig.for_model(str(base_model_type(config)), **values)
+
+
+def _head_outputs(task: Task, config: Mapping[str, Any]) -> int:
+    if task.name == "question-answering":
+        return 2
+    return len(task.labels) or label_count(config)
+
+
+def _output_layers(task: Task) -> tuple[str, ...]:
+    """Names that the last layer of a stock head may have."""
+    if task.name == "question-answering":
+        return ("qa_outputs.weight",)
+    return ("classifier.weight", "classifier.out_proj.weight")
+
+
+def _fits_head(config: Mapping[str, Any], task: Task, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    made_for = [str(name) for name in config.get("architectures") or ()]
+    if made_for and not any(name.endswith(task.auto_class.removeprefix("AutoModel")) for name in made_for):
+        return False
+    family = family_of(config)
+    wanted = (_head_outputs(task, config), family.hidden_size(config))
+    if not any(shapes.get(name) == wanted for name in _output_layers(task)):
+        return False
+    return task.name != "text-classification" or f"{family.classifier_dense}.weight" in shapes
+
+
+def _is_head(name: str, family: Family) -> bool:
+    return name.startswith(_OTHER_HEADS) or (
+        family.pooler is not None and name.startswith(f"{family.backbone}.{family.pooler}.")
+    )
+
+
+def _matched_names(named: Mapping[str, Any], family: Family) -> dict[str, Any]:
+    """Names as a task model has them: a bare encoder's lack the backbone's name in front."""
+    prefix = f"{family.backbone}."
+    if any(name.startswith(prefix) for name in named):
+        return dict(named)
+    return {name if name.startswith(_OTHER_HEADS) else prefix + name: value for name, value in named.items()}
+
+
+def _check_labels(config: Mapping[str, Any], task: Task, where: str) -> None:
+    known = labels_of(config)
+    if task.labels and known and known != task.labels:
+        raise CheckpointError(
+            f"{where} was trained for the labels {', '.join(known)} in this order; the task has "
+            f"{', '.join(task.labels)}."
+        )
+
+
+def _assign(model: nn.Module, weights: dict[str, torch.Tensor], family: Family, where: str, *, new_head: bool) -> None:
+    """Copy the weights into the model; every difference that is not an unused or allowed head is an error."""
+    own = model.state_dict()
+    missing = [name for name in own if name not in weights and not (new_head and _is_head(name, family))]
+    if missing:
+        raise CheckpointError(f"{where} lacks {len(missing)} weights that its config asks for, first '{missing[0]}'.")
+    for name, tensor in own.items():
+        if name in weights and weights[name].shape != tensor.shape:
+            raise CheckpointError(
+                f"{where}: '{name}' has shape {list(weights[name].shape)}, its config asks for {list(tensor.shape)}."
+            )
+    left = [name for name in weights if name not in own and not _is_head(name, family) and "position_ids" not in name]
+    if left:
+        raise CheckpointError(f"{where} has {len(left)} weights that its config has no place for, first '{left[0]}'.")
+    model.load_state_dict({name: weights.get(name, tensor) for name, tensor in own.items()})

@@ -1,0 +1,281 @@
+"""The length-adaptive encoder: each layer may drop tokens between its attention and its feed-forward block.
+
+Kim & Cho 2020 (Length-Adaptive Transformer). In layer i: self-attention, output projection, residual and LayerNorm
+over k_{i-1} tokens; then the k_i most significant are gathered; then the feed-forward block. With `restore`, every
+token ends with the last *layer output* computed for it (the embeddings for one that the first layer drops), at its
+original position, as in the official code.
+
+Only the backbone's forward is replaced. Embeddings, head and all parameter names are the stock model's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from compressor.errors import DialError
+from compressor.models.adaptive_attention import Count, adaptive_attention
+from compressor.models.families import Family, family_of_model
+from compressor.models.macs import token_counts
+from compressor.models.structure import LengthAdaptive
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+@dataclass
+class Dial:
+    """What one forward pass is asked to do, handed from the task model to its backbone."""
+
+    keep: Tensor | None = None  # [layers] fractions; None: the structure's default
+    counts: Sequence[int] | None = None  # tokens that each layer keeps; goes before `keep`
+    skip_layers: Collection[int] = ()
+    kept: list[Tensor] | None = None  # given: collects the positions kept by each layer, [batch, k_i]
+
+
+@dataclass
+class _Sequence:
+    """The tokens still alive, and those that fell away."""
+
+    hidden: Tensor  # [batch, k, hidden]
+    mask: Tensor | None  # [batch, k]
+    positions: Tensor | None  # [batch, k] original positions; None: 0, 1, 2 ...
+    dropped_states: list[Tensor] = field(default_factory=list)
+    dropped_positions: list[Tensor] = field(default_factory=list)
+
+
+def make_length_adaptive(model: Model, settings: LengthAdaptive) -> Model:
+    """Turn a stock task model into a length-adaptive one, in place; parameters and their names stay the same.
+
+    The model's forward then takes `keep` (float32 [layers]), and for training `counts` and `skip_layers`. A model
+    that already is length-adaptive gets the new settings.
+
+    Raises:
+        DialError: `settings.keep` has not one entry a layer.
+    """
+    family = family_of_model(model)
+    layers = len(family.layers_of(model))
+    if len(settings.keep) != layers:
+        raise DialError(f"keep has {len(settings.keep)} entries, the model has {layers} layers: give one a layer.")
+    backbone = family.backbone_of(model)
+    if not isinstance(backbone, LengthAdaptiveBackbone):
+        model.__class__ = _subclass(LengthAdaptiveModel, type(model))
+        backbone.__class__ = _subclass(LengthAdaptiveBackbone, type(backbone))
+    cast(Any, model).length_adaptive = settings
+    cast(Any, backbone).family = family
+    cast(Any, backbone).length_adaptive = settings
+    cast(Any, backbone).dial = Dial()
+    return model
+
+
+@lru_cache(maxsize=None)
+def _subclass(mixin: type, stock: type) -> type:
+    return type(f"LengthAdaptive{stock.__name__}", (mixin, stock), {"stock_class": stock})
+
+
+class LengthAdaptiveModel(nn.Module):
+    """Mixed into a stock task model: takes the dial and hands it to the backbone; the head stays stock."""
+
+    length_adaptive: LengthAdaptive
+    stock_class: type
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        keep: Tensor | None = None,
+        *,
+        counts: Sequence[int] | None = None,
+        skip_layers: Collection[int] = (),
+        **stock: Any,
+    ) -> Any:
+        """Run the model at a length configuration.
+
+        Args:
+            input_ids: [batch, length]; `attention_mask` and `token_type_ids` alike.
+            attention_mask: Nonzero for real tokens; None: all are real.
+            token_type_ids: Segment numbers, for families that have them.
+            keep: Fractions of the input's real tokens that each layer keeps, [layers]; None: the structure's default.
+                What is out of range is clamped.
+            counts: Tokens that each layer keeps, instead of `keep`; clamped to what the layer before kept.
+            skip_layers: Layers that are not run (LayerDrop); their length is handed on.
+            stock: Further arguments of the stock model, such as labels.
+        """
+        if token_type_ids is not None and family_of_model(self).has_token_types:
+            stock["token_type_ids"] = token_type_ids
+        with self._dialled(Dial(keep, counts, skip_layers)):
+            return super().forward(input_ids=input_ids, attention_mask=attention_mask, **stock)
+
+    @torch.no_grad()
+    def tokens_kept(self, keep: Tensor | None = None, **inputs: Tensor) -> list[Tensor]:
+        """Original positions that each layer keeps, int64 [batch, k_i] a layer, the most significant first."""
+        kept: list[Tensor] = []
+        with self._dialled(Dial(keep, kept=kept)):
+            if not family_of_model(self).has_token_types:
+                inputs.pop("token_type_ids", None)
+            super().forward(**inputs)
+        return kept
+
+    @contextmanager
+    def _dialled(self, dial: Dial) -> Iterator[None]:
+        backbone = cast(LengthAdaptiveBackbone, family_of_model(self).backbone_of(self))
+        before, backbone.dial = backbone.dial, dial
+        try:
+            yield
+        finally:
+            backbone.dial = before
+
+
+class LengthAdaptiveBackbone(nn.Module):
+    """Mixed into a stock backbone: its embeddings, layers and pooler, with tokens dropped on the way."""
+
+    family: Family
+    length_adaptive: LengthAdaptive
+    dial: Dial
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        **ignored: Any,
+    ) -> BaseModelOutputWithPooling:
+        """Encode: `last_hidden_state` [batch, length, hidden] (without `restore` [batch, k_last, hidden])."""
+        if input_ids is None:
+            raise ValueError("a length-adaptive encoder needs input_ids")
+        states = self._embed(input_ids, token_type_ids)
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        counts = self._counts(attention_mask)
+        hidden_states = [states]
+        if not torch.jit.is_tracing() and bool(attention_mask.all()):
+            tokens = _Sequence(states, None, None)
+        else:
+            tokens = _Sequence(states, attention_mask, None)
+        for index, layer in enumerate(attrgetter(self.family.layers)(self)):
+            if index not in self.dial.skip_layers:
+                self._run_layer(layer, tokens, counts[index])
+            if self.dial.kept is not None:
+                self.dial.kept.append(_positions(tokens))
+            hidden_states.append(tokens.hidden)
+        last = _restored(tokens) if self.length_adaptive.restore else tokens.hidden
+        pooler = getattr(self, self.family.pooler, None) if self.family.pooler else None
+        return BaseModelOutputWithPooling(
+            last_hidden_state=last,
+            pooler_output=pooler(last) if pooler is not None else None,
+            hidden_states=tuple(hidden_states) if output_hidden_states else None,
+        )
+
+    def _embed(self, input_ids: Tensor, token_type_ids: Tensor | None) -> Tensor:
+        family = self.family
+        extra = {"token_type_ids": token_type_ids} if family.has_token_types else {}
+        states = getattr(self, family.embeddings)(input_ids=input_ids, **extra)
+        projection = getattr(self, family.projection, None) if family.projection else None
+        return cast(Tensor, states if projection is None else projection(states))
+
+    def _counts(self, attention_mask: Tensor) -> list[Count]:
+        """k_1 ... k_layers: ints, or 0-dim tensors while a graph is traced."""
+        settings, dial = self.length_adaptive, self.dial
+        if dial.counts is not None:
+            if len(dial.counts) != len(settings.keep):
+                raise DialError(f"counts has {len(dial.counts)} entries, the model has {len(settings.keep)} layers.")
+            return list(dial.counts)
+        real = attention_mask != 0
+        if settings.protect_first:  # position 0 always stays, so it counts as real
+            real = torch.cat([torch.ones_like(real[:, :1]), real[:, 1:]], dim=1)
+        longest = real.sum(dim=1).max()
+        keep = torch.tensor(settings.keep, dtype=torch.float32) if dial.keep is None else dial.keep
+        if keep.shape[0] != len(settings.keep):
+            raise DialError(f"keep has {keep.shape[0]} entries, the model has {len(settings.keep)} layers.")
+        if not torch.jit.is_tracing():
+            return list(token_counts(int(longest), keep.tolist(), settings.minimum, padded=real.shape[1]))
+        wanted = torch.floor(keep.float() * longest.float() + 0.5).long().clamp(min=settings.minimum)
+        return list(wanted.unbind(0))
+
+    def _run_layer(self, layer: nn.Module, tokens: _Sequence, count: Count) -> None:
+        """One encoder layer; changes `tokens`."""
+        family = self.family
+        length = tokens.hidden.shape[1]
+        keeps_all = isinstance(count, int) and count >= length
+        if not isinstance(count, int):
+            count = torch.minimum(count, torch.as_tensor(length))
+        query = attrgetter(family.query)(layer)
+        hidden = tokens.hidden
+        context, order = adaptive_attention(
+            query(hidden),
+            attrgetter(family.key)(layer)(hidden),
+            attrgetter(family.value)(layer)(hidden),
+            tokens.mask,
+            None if keeps_all else count,
+            heads=_head_count(layer, family),
+            protect_first=self.length_adaptive.protect_first,
+            dropout=self._attention_dropout() if self.training else 0.0,
+        )
+        attended = attrgetter(family.attention_output)(layer)(context)
+        if family.attention_output_dropout is not None:
+            attended = attrgetter(family.attention_output_dropout)(layer)(attended)
+        attended = attrgetter(family.attention_norm)(layer)(attended + hidden)
+        if not keeps_all:
+            attended = self._drop(tokens, attended, order, count)
+        inner = attrgetter(family.activation)(layer)(attrgetter(family.feed_forward_in)(layer)(attended))
+        output = attrgetter(family.feed_forward_dropout)(layer)(attrgetter(family.feed_forward_out)(layer)(inner))
+        tokens.hidden = attrgetter(family.feed_forward_norm)(layer)(output + attended)
+
+    def _drop(self, tokens: _Sequence, attended: Tensor, order: Tensor, count: Count) -> Tensor:
+        """Keep the first `count` of the order; the others leave with the output of the layer before."""
+        kept = order[:, :count]
+        if self.length_adaptive.restore or self.dial.kept is not None:
+            positions = order if tokens.positions is None else tokens.positions.gather(1, order)
+            tokens.positions = positions[:, :count]
+            if self.length_adaptive.restore:
+                tokens.dropped_positions.append(positions[:, count:])
+                tokens.dropped_states.append(gather_tokens(tokens.hidden, order[:, count:]))
+        if tokens.mask is not None:
+            tokens.mask = tokens.mask.gather(1, kept)
+        return gather_tokens(attended, kept)
+
+    def _attention_dropout(self) -> float:
+        return float(getattr(cast(Any, self).config, self.family.attention_dropout_key))
+
+
+def gather_tokens(states: Tensor, index: Tensor) -> Tensor:
+    """Tokens by position: [batch, length, hidden] and int64 [batch, k] to [batch, k, hidden].
+
+    On flattened rows, which becomes one plain ONNX Gather, right also for k = 0.
+    """
+    batch, length, width = states.shape
+    first_row = torch.arange(batch, device=index.device).unsqueeze(1) * length
+    return states.reshape(-1, width)[index + first_row]
+
+
+def _restored(tokens: _Sequence) -> Tensor:
+    """All tokens at their original positions, by one gather with the inverse permutation."""
+    if not tokens.dropped_states or tokens.positions is None:
+        return tokens.hidden
+    positions = torch.cat([tokens.positions, *tokens.dropped_positions], dim=1)
+    states = torch.cat([tokens.hidden, *tokens.dropped_states], dim=1)
+    return gather_tokens(states, torch.argsort(positions, dim=1))
+
+
+def _positions(tokens: _Sequence) -> Tensor:
+    if tokens.positions is not None:
+        return tokens.positions
+    batch, length, _ = tokens.hidden.shape
+    return torch.arange(length, device=tokens.hidden.device).expand(batch, length)
+
+
+def _head_count(layer: nn.Module, family: Family) -> int:
+    attention = attrgetter(family.query.rpartition(".")[0])(layer)
+    return int(getattr(attention, "num_attention_heads", None) or attention.n_heads)
