@@ -1,0 +1,140 @@
+"""What each result depends on, as cache keys. Imports nothing heavy: `plan` and the pipeline share them."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compressor.cache import make_key
+from compressor.config.schema import to_mapping
+from compressor.devices import host
+from compressor.request import PassEntry, Request, StageEntry
+
+_TRAINING = ("torch", "transformers", "tokenizers", "accelerate")
+_EXPORT = ("torch", "transformers", "optimum", "optimum-onnx", "onnx")
+_PASSES = ("onnx", "onnxruntime", "nncf", "neural-compressor")
+_FAST_BFLOAT16 = frozenset(("avx512_bf16", "amx_bf16", "bf16"))
+_DESCRIBING = ("description", "why", "sources", "identity", "power")  # of a device; change no file
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Keys of one request's results, given the fingerprints of its data."""
+
+    request: Request
+    labels: tuple[str, ...]
+    fingerprints: Mapping[str, str]  # by data part
+
+    def stage(self, entry: StageEntry, source: str, teacher: str) -> str:
+        """A stage's checkpoint, made from the checkpoint `source`."""
+        return make_key(
+            entry.spec.name,
+            {
+                "settings": to_mapping(entry.settings),
+                "version": entry.spec.version,
+                "source": source,
+                "teacher": teacher,
+                "task": self._task(),
+                "data": self._data(entry.spec.reads),
+                "seed": self.request.seed,
+                "precision": precision(entry.settings),
+                "libraries": versions(_TRAINING),
+            },
+        )
+
+    def export(self, source: str) -> str:
+        """The graph of the checkpoint `source`."""
+        parts = {"source": source, "task": self._task(), "dial": self.request.dial, "opset": self.request.opset}
+        return make_key("export", {**parts, "libraries": versions(_EXPORT)})
+
+    def graph_pass(self, entry: PassEntry, source: str, checkpoint: str) -> str:
+        """The graph that a pass makes of the graph `source`, which was exported from `checkpoint`."""
+        device = {key: value for key, value in to_mapping(self.request.device).items() if key not in _DESCRIBING}
+        parts = {
+            "settings": to_mapping(entry.settings),
+            "version": entry.spec.version,
+            "source": source,
+            "checkpoint": checkpoint,
+            "task": self._task(),
+            "data": self._data(entry.spec.reads),
+            "device": device,
+            "seed": self.request.seed,
+            "libraries": versions(_PASSES),
+        }
+        if entry.spec.measures:
+            parts["host"] = host.describe()
+        return make_key(entry.spec.name, parts)
+
+    def evaluation(self, graph: str, checkpoint: str) -> str:
+        """Parity and metric of a graph on the held-out data."""
+        machine = {key: value for key, value in host.describe().items() if key in ("cpu", "flags", "machine")}
+        return make_key(
+            "evaluation",
+            {
+                "version": 1,
+                "graph": graph,
+                "checkpoint": checkpoint,
+                "task": self._task(),
+                "data": self._data(("dev",)),
+                "providers": to_mapping(self.request.device)["providers"],
+                "host": machine,
+                "libraries": versions(("onnxruntime", "torch")),
+            },
+        )
+
+    def _task(self) -> dict[str, Any]:
+        return {"name": self.request.task, "features": to_mapping(self.request.features), "labels": list(self.labels)}
+
+    def _data(self, parts: Sequence[str]) -> dict[str, str]:
+        return {part: self.fingerprints[part] for part in parts}
+
+
+def precision(settings: Any) -> str | None:
+    """The number format that a training stage computes in here; None for a stage that does not train."""
+    asked: str | None = getattr(settings, "precision", None)
+    if asked != "auto":
+        return asked
+    if any(Path("/dev").glob("nvidia[0-9]*")):
+        return "gpu"
+    return "bfloat16" if _FAST_BFLOAT16 & host.cpu_flags() else "float32"
+
+
+def versions(names: Sequence[str]) -> dict[str, str]:
+    """Versions of installed libraries."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def folder_fingerprint(folder: Path, memo: Path) -> str:
+    """SHA-256 over names and contents of a checkpoint's files; `memo` remembers large files by size and time."""
+    known: dict[str, str] = {}
+    if memo.is_file():
+        try:
+            known = json.loads(memo.read_text(encoding="utf-8"))
+        except ValueError:
+            known = {}
+    seen = dict(known)
+    whole = hashlib.sha256()
+    for file in sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")):
+        stat = file.stat()
+        tag = f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+        if tag not in seen:
+            with file.open("rb") as stream:
+                seen[tag] = hashlib.file_digest(stream, "sha256").hexdigest()
+        whole.update(f"{file.name} {seen[tag]}\n".encode())
+    if seen != known:
+        memo.parent.mkdir(parents=True, exist_ok=True)
+        temporary = memo.with_suffix(".new")
+        temporary.write_text(json.dumps(seen), encoding="utf-8")
+        temporary.replace(memo)
+    return whole.hexdigest()
