@@ -1,0 +1,111 @@
+"""Gates: limits that the artifact must meet. Accuracy, parity and size are always judged, speed only on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from compressor.config.run import GateSettings
+from compressor.errors import DeviceError, GateRefusedError
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was measured; None where it was not."""
+
+    metric_name: str
+    metric: float  # points
+    teacher_metric: float | None
+    parity_max_abs: float | None  # largest |difference| of logits, PyTorch against the float32 graph
+    parity_tolerance: float
+    size_bytes: int  # model.onnx
+    p50_ms: float | None = None
+    teacher_p50_ms: float | None = None  # of the teacher's float32 export, with the same input
+    peak_memory_mb: float | None = None
+    device: str = "the device"
+    measured_on: str = "this machine"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One gate: `passed` is None where it was not judged, and `note` says why."""
+
+    name: str
+    limit: float
+    value: float | None
+    unit: str
+    judged: bool
+    passed: bool | None
+    note: str = ""
+
+    def sentence(self) -> str:
+        """The verdict in words."""
+        shown = "no figure" if self.value is None else f"{self.value:.4g} {self.unit}".strip()
+        state = "not judged" if not self.judged else "met" if self.passed else "missed"
+        note = f" ({self.note})" if self.note else ""
+        return f"{self.name}: {shown}, limit {self.limit:g} {self.unit}".rstrip() + f": {state}{note}"
+
+
+@dataclass(frozen=True)
+class _Gate:
+    name: str
+    limit: float | None
+    value: float | None
+    unit: str
+    side: Literal["most", "least"]
+    of_device: bool
+
+
+def judge(gates: GateSettings, facts: Facts, on_device: bool) -> list[Verdict]:
+    """One verdict a gate that is switched on, in a fixed order.
+
+    Speed and memory are judged only when the figures come from the device itself (`on_device`).
+    Raises `DeviceError` when `require_device` is set and they do not.
+    """
+    if gates.require_device and not on_device:
+        raise DeviceError(
+            f"gates.require_device=true, but the figures were taken on {facts.measured_on}: "
+            f"run this on {facts.device}, or set gates.require_device=false to write the artifact unjudged."
+        )
+    drop = None if facts.teacher_metric is None else facts.teacher_metric - facts.metric
+    ratio = facts.teacher_p50_ms / facts.p50_ms if facts.teacher_p50_ms and facts.p50_ms else None
+    size_mb = facts.size_bytes / 1e6
+    table = (
+        _Gate("max_metric_drop", gates.max_metric_drop, drop, f"points of {facts.metric_name}", "most", False),
+        _Gate("min_metric", gates.min_metric, facts.metric, f"points of {facts.metric_name}", "least", False),
+        _Gate("parity", facts.parity_tolerance, facts.parity_max_abs, "largest logit difference", "most", False),
+        _Gate("max_size_mb", gates.max_size_mb, size_mb, "MB", "most", False),
+        _Gate("max_latency_ms", gates.max_latency_ms, facts.p50_ms, "ms p50", "most", True),
+        _Gate("min_speedup", gates.min_speedup, ratio, "times the teacher", "least", True),
+        _Gate("max_memory_mb", gates.max_memory_mb, facts.peak_memory_mb, "MiB", "most", True),
+    )
+    return [
+        _verdict(gate, gate.limit, facts, on_device)
+        for gate in table
+        if gate.limit is not None and (gate.name != "parity" or gate.value is not None)
+    ]
+
+
+def _verdict(gate: _Gate, limit: float, facts: Facts, on_device: bool) -> Verdict:
+    if gate.of_device and not on_device:
+        note = f"measured on {facts.measured_on}"
+        return Verdict(gate.name, limit, gate.value, gate.unit, judged=False, passed=None, note=note)
+    if gate.value is None:
+        if gate.of_device:
+            raise DeviceError(f"gates.{gate.name} is set, but it could not be measured on {facts.device}.")
+        return Verdict(gate.name, limit, None, gate.unit, judged=True, passed=False, note="there is no figure")
+    passed = gate.value <= limit if gate.side == "most" else gate.value >= limit
+    return Verdict(gate.name, limit, gate.value, gate.unit, judged=True, passed=passed)
+
+
+def missed(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """The gates that refuse."""
+    return [verdict for verdict in verdicts if verdict.passed is False]
+
+
+def require(verdicts: Sequence[Verdict]) -> None:
+    """Raise `GateRefusedError` that names every missed gate; return quietly if there is none."""
+    refusing = missed(verdicts)
+    if refusing:
+        raise GateRefusedError("no artifact was written: " + "; ".join(verdict.sentence() for verdict in refusing))
