@@ -1,0 +1,109 @@
+"""The length dial of a finished graph: the input `keep`, its default, and the table of known settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from compressor.errors import DialError
+from compressor.graph import metadata
+from compressor.graph.files import load, save
+
+KEEP = "keep"
+"""Name of the dial's input, float32 [layers]."""
+
+Dial = Literal["optional", "required", "fixed"]
+_TABLE = "dial.table"
+_LAYERS = "dial.layers"
+
+
+def check(keep: Sequence[float], layers: int | None = None) -> list[float]:
+    """The fractions as floats, if they are a possible setting.
+
+    Raises:
+        DialError: Not one entry a layer, an entry outside (0, 1], or one above the entry before it.
+    """
+    values = [float(value) for value in keep]
+    if layers is not None and len(values) != layers:
+        raise DialError(f"keep has {len(values)} entries, the model has {layers} layers: give one a layer.")
+    for index, value in enumerate(values):
+        if not 0 < value <= 1:
+            raise DialError(f"keep[{index}] = {value} is outside (0, 1].")
+        if index and value > values[index - 1]:
+            raise DialError(f"keep[{index}] = {value} is above keep[{index - 1}] = {values[index - 1]}: keep cannot grow.")
+    return values
+
+
+def install(model: onnx.ModelProto, keep: Sequence[float], dial: Dial) -> None:
+    """Make the graph's input `keep` optional with a default, required, or a constant."""
+    graph = model.graph
+    default = check(keep)
+    for value in [value for value in graph.input if value.name == KEEP]:
+        graph.input.remove(value)
+    if dial != "fixed":
+        graph.input.append(helper.make_tensor_value_info(KEEP, TensorProto.FLOAT, [len(default)]))
+    if dial != "required":
+        _put_default(model, default)
+    metadata.set_on(model, {_LAYERS: str(len(default))})
+
+
+def kind(model: onnx.ModelProto) -> Dial | None:
+    """How the graph takes its dial; None: it has none."""
+    has_input = any(value.name == KEEP for value in model.graph.input)
+    has_default = any(tensor.name == KEEP for tensor in model.graph.initializer)
+    if has_input:
+        return "optional" if has_default else "required"
+    return "fixed" if has_default else None
+
+
+def layers(path: Path) -> int | None:
+    """Number of entries that `keep` has; None: the graph has no dial."""
+    entry = metadata.read(path).get(_LAYERS)
+    return None if entry is None else int(entry)
+
+
+def default(path: Path) -> list[float] | None:
+    """The default setting; None: the graph has no dial, or one without a default."""
+    for tensor in load(path, weights=False).graph.initializer:
+        if tensor.name == KEEP:
+            return [float(value) for value in numpy_helper.to_array(tensor)]
+    return None
+
+
+def set_default(path: Path, keep: Sequence[float]) -> None:
+    """Write a new default setting into a graph with an optional or fixed dial.
+
+    Raises:
+        DialError: The graph has no dial or only a required one, or the setting is not possible.
+    """
+    model = load(path)
+    present = kind(model)
+    if present is None:
+        raise DialError(f"{path} has no length dial.")
+    if present == "required":
+        raise DialError(f"{path} has a required dial: it takes 'keep' at every call and has no default.")
+    _put_default(model, check(keep, int(metadata.of_model(model)[_LAYERS])))
+    save(model, path)
+
+
+def read_table(path: Path) -> list[dict[str, Any]]:
+    """The known settings (keep, MACs, metric, latency ...) that a search has written; [] if none has."""
+    table: list[dict[str, Any]] = json.loads(metadata.read(path).get(_TABLE, "[]"))
+    return table
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write the known settings into the graph's metadata; each row has `keep` and plain JSON values."""
+    metadata.write(path, {_TABLE: json.dumps([dict(row) for row in rows])})
+
+
+def _put_default(model: onnx.ModelProto, keep: Sequence[float]) -> None:
+    for tensor in [tensor for tensor in model.graph.initializer if tensor.name == KEEP]:
+        model.graph.initializer.remove(tensor)
+    model.graph.initializer.append(numpy_helper.from_array(np.asarray(keep, np.float32), KEEP))

@@ -1,0 +1,70 @@
+"""From a checkpoint to an ONNX graph: plain operators only, batch and length dynamic, the dial where there is one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import onnx
+from onnx import helper
+
+from compressor.errors import ExportError
+from compressor.graph import metadata
+from compressor.graph.constants import replace_lowest_numbers
+from compressor.graph.files import load, save
+from compressor.graph.tracing import Axes, trace
+from compressor.models import checkpoint as checkpoints
+from compressor.models.families import family_of_model
+from compressor.stages.context import Checkpoint
+from compressor.tasks.base import Task
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+BATCH, LENGTH = "batch_size", "sequence_length"
+_TOKENS: Axes = {0: BATCH, 1: LENGTH}
+_DIALS = ("optional", "required", "fixed")
+
+
+def export(checkpoint: Checkpoint, task: Task, target: Path, *, opset: int, dial: str) -> None:
+    """Write the graph of a checkpoint to `target`, in eval mode and float32.
+
+    Inputs `input_ids`, `attention_mask`[, `token_type_ids`], int64 [batch_size, sequence_length][, `keep` float32
+    [layers]]; outputs by `task.output_names`. `opset` is a ceiling; the IR version is the oldest that it allows.
+
+    Raises:
+        ExportError: The exporter failed, or the operator set is too old.
+        CheckpointError: The checkpoint cannot be loaded for this task.
+    """
+    if dial not in _DIALS:
+        raise ExportError(f"dial '{dial}' is not one of {', '.join(_DIALS)}.")
+    model = _with_eager_attention(checkpoints.load(checkpoint.path, task))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    names = ["input_ids", "attention_mask"]
+    if family_of_model(model).has_token_types and model.config.type_vocab_size > 1:
+        names.append("token_type_ids")
+    outputs = {name: dict(_TOKENS) if task.restores_tokens else {0: BATCH} for name in task.output_names}
+    trace(model, target, task=task.name, inputs={n: dict(_TOKENS) for n in names}, outputs=outputs, opset=opset)
+    graph = load(target)
+    replace_lowest_numbers(graph)
+    _name_axes(graph, outputs)
+    graph.ir_version = helper.find_min_ir_version_for(list(graph.opset_import))
+    graph.producer_name = "compressor"
+    metadata.set_on(graph, {"task": task.name, "family": family_of_model(model).model_type})
+    save(graph, target)
+
+
+def _with_eager_attention(model: PreTrainedModel) -> PreTrainedModel:
+    """The same model with attention as plain products and softmax: the form that every fusion recognises."""
+    eager: PreTrainedModel = type(model)._from_config(model.config, attn_implementation="eager")
+    eager.load_state_dict(model.state_dict())
+    return eager.eval()
+
+
+def _name_axes(model: onnx.ModelProto, outputs: dict[str, Axes]) -> None:
+    """Give the outputs' dynamic axes the inputs' names; tracing invents names of its own."""
+    for value in model.graph.output:
+        for axis, dimension in enumerate(value.type.tensor_type.shape.dim):
+            name = outputs[value.name].get(axis)
+            if name is not None:
+                dimension.dim_param = name

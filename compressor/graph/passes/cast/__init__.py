@@ -1,0 +1,1 @@
+"""Float16 weights and arithmetic."""

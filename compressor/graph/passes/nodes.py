@@ -1,0 +1,97 @@
+"""Walking an ONNX graph with the bodies of its control flow, and the weights that its nodes multiply by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
+
+WEIGHT_INPUT: Mapping[str, int] = {"MatMul": 1, "Gemm": 1, "Attention": 1}
+"""Which input of a product holds its weights [in, out]."""
+INTEGER_OPS = frozenset({"MatMulInteger", "QLinearMatMul", "QGemm", "QAttention", "DynamicQuantizeMatMul"})
+"""Products that compute in int8 by themselves."""
+
+
+@dataclass(frozen=True)
+class Product:
+    """A node that multiplies activations by constant float32 weights of `rows` x `columns`."""
+
+    node: NodeProto
+    weight: str
+    rows: int
+    columns: int
+    in_body: bool  # inside a branch of an If or a body of a Loop
+
+
+def bodies(node: NodeProto) -> Iterator[GraphProto]:
+    """The graphs that a node carries: branches of If, bodies of Loop and Scan."""
+    for attribute in node.attribute:
+        if attribute.type == AttributeProto.GRAPH:
+            yield attribute.g
+        elif attribute.type == AttributeProto.GRAPHS:
+            yield from attribute.graphs
+
+
+def graphs(graph: GraphProto) -> Iterator[GraphProto]:
+    """A graph and, below it, all bodies of its nodes."""
+    yield graph
+    for node in graph.node:
+        for body in bodies(node):
+            yield from graphs(body)
+
+
+def all_nodes(model: ModelProto) -> Iterator[NodeProto]:
+    """Every node, those of bodies included."""
+    for graph in graphs(model.graph):
+        yield from graph.node
+
+
+def name_nodes(model: ModelProto) -> None:
+    """Give every node a name of its own, as tools that choose nodes by name need it."""
+    taken: set[str] = set()
+    for node in all_nodes(model):
+        base = node.name or f"{node.op_type}_{node.output[0] if node.output else len(taken)}"
+        name, count = base, 1
+        while name in taken:
+            name, count = f"{base}_{count}", count + 1
+        node.name = name
+        taken.add(name)
+
+
+def products(model: ModelProto) -> list[Product]:
+    """All products with constant float32 weights, in graph order."""
+    found: list[Product] = []
+
+    def visit(graph: GraphProto, outer: Mapping[str, TensorProto], in_body: bool) -> None:
+        known = {**outer, **{tensor.name: tensor for tensor in graph.initializer}}
+        for node in graph.node:
+            position = WEIGHT_INPUT.get(node.op_type)
+            if position is not None and len(node.input) > position:
+                weight = known.get(node.input[position])
+                if weight is not None and weight.data_type == TensorProto.FLOAT and len(weight.dims) == 2:
+                    found.append(Product(node, weight.name, weight.dims[0], weight.dims[1], in_body))
+            for body in bodies(node):
+                visit(body, known, True)
+
+    visit(model.graph, {}, False)
+    return found
+
+
+def integer_products(model: ModelProto) -> int:
+    """How many products compute in int8: integer nodes, and MatMul or Gemm between dequantized inputs."""
+    count = 0
+    for graph in graphs(model.graph):
+        dequantized = {name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output}
+        for node in graph.node:
+            if node.op_type in INTEGER_OPS:
+                count += 1
+            elif node.op_type in ("MatMul", "Gemm"):
+                count += node.input[0] in dequantized and node.input[1] in dequantized
+    return count
+
+
+def is_quantized(model: ModelProto) -> bool:
+    """Whether any node computes in int8 or converts to or from it."""
+    marks = INTEGER_OPS | {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QEmbedLayerNormalization"}
+    return any(node.op_type in marks for node in all_nodes(model))

@@ -1,0 +1,133 @@
+"""Activation ranges from the calibration data, one batch in memory at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import TensorProto
+from onnxruntime.quantization.calibrate import CalibrationMethod, HistogramCollector, TensorsData
+
+from compressor.errors import PassError, RequestError
+from compressor.graph.context import PassContext
+from compressor.graph.passes.batches import TOKENS, by_length, pad
+from compressor.graph.passes.quantize.settings import QuantizeSettings
+
+Feed = dict[str, NDArray[Any]]
+Ranges = Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
+BINS = {"percentile": 2048, "entropy": 128}
+"""Bins of a histogram, as ONNX Runtime's own calibrators have them."""
+
+
+def calibration_feeds(model: onnx.ModelProto, settings: QuantizeSettings, context: PassContext) -> list[Feed]:
+    """Inputs from the calibration part of the data, in batches of similar length, the dial at full length.
+
+    Raises `RequestError` if that part is empty.
+    """
+    examples = context.data.calibration[: settings.samples]
+    if not examples:
+        raise RequestError(
+            "quantize: static int8 needs calibration data, which is a part of the training data, and there is none: "
+            "give data.train and data.calibration above 0, or use mode: dynamic."
+        )
+    features = context.task.features(examples, context.tokenizer, labelled=False)
+    names = [entry.name for entry in model.graph.input if entry.name in TOKENS]
+    pad_id = int(getattr(context.tokenizer, "pad_token_id", None) or 0)
+    feeds: list[Feed] = []
+    for group in by_length([feature.length for feature in features], size=settings.batch_size):
+        feed: Feed = dict(pad([features[index] for index in group], names, pad_id))
+        feeds.append({**feed, **full_length(model)})
+    return feeds
+
+
+def full_length(model: onnx.ModelProto) -> Feed:
+    """The dial at full length, `{"keep": ones [layers]}`; empty for a graph without one."""
+    for entry in model.graph.input:
+        if entry.name == "keep":
+            return {"keep": np.ones(entry.type.tensor_type.shape.dim[0].dim_value, dtype=np.float32)}
+    return {}
+
+
+def collect_ranges(
+    model: onnx.ModelProto, tensors: Sequence[str], feeds: Sequence[Feed], settings: QuantizeSettings,
+    *, symmetric: bool, context: PassContext, folder: Path,
+) -> TensorsData:  # fmt: skip
+    """The range of each tensor over all feeds, as ONNX Runtime's quantizer takes it.
+
+    Only `tensors` are fetched, batch by batch, and reduced at once to a range (minmax) or a histogram
+    (percentile, entropy). `folder` is for the graph with the extra outputs.
+    """
+    session = _watched(model, tensors, folder)
+    collector = _MinMax() if settings.calibration == "minmax" else _Histograms(settings, symmetric)
+    with context.progress.bar("calibrating", len(feeds)) as bar:
+        for batch in _runs(session, tensors, feeds):
+            collector.add(batch)
+            bar.advance()
+    found = collector.ranges()
+    broken = [name for name, values in found.items() if not np.all(np.isfinite(values[:2]))]
+    if broken:
+        raise PassError(f"quantize: calibration met values that are no numbers in '{broken[0]}': check the checkpoint.")
+    method = {
+        "minmax": CalibrationMethod.MinMax,
+        "percentile": CalibrationMethod.Percentile,
+        "entropy": CalibrationMethod.Entropy,
+    }
+    return TensorsData(method[settings.calibration], found)
+
+
+def _watched(model: onnx.ModelProto, tensors: Sequence[str], folder: Path) -> onnxruntime.InferenceSession:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    known = {entry.name for entry in copy.graph.output} | {entry.name for entry in copy.graph.input}
+    for name in tensors:
+        if name not in known:
+            copy.graph.output.append(onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+    path = folder / "calibration.onnx"
+    onnx.save(copy, path)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _runs(
+    session: onnxruntime.InferenceSession, tensors: Sequence[str], feeds: Sequence[Feed]
+) -> Iterator[dict[str, NDArray[Any]]]:
+    for feed in feeds:
+        yield dict(zip(tensors, session.run(list(tensors), feed), strict=True))
+
+
+class _MinMax:
+    def __init__(self) -> None:
+        self._ranges: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}
+
+    def add(self, batch: Mapping[str, NDArray[Any]]) -> None:
+        for name, values in batch.items():
+            low, high = values.min(), values.max()
+            if name in self._ranges:
+                low, high = np.minimum(low, self._ranges[name][0]), np.maximum(high, self._ranges[name][1])
+            self._ranges[name] = (np.asarray(low, np.float32), np.asarray(high, np.float32))
+
+    def ranges(self) -> dict[str, tuple[Any, ...]]:
+        return dict(self._ranges)
+
+
+class _Histograms:
+    def __init__(self, settings: QuantizeSettings, symmetric: bool) -> None:
+        method = settings.calibration
+        self._collector = HistogramCollector(method, symmetric, BINS[method], 128, settings.percentile, "same")
+
+    def add(self, batch: Mapping[str, NDArray[Any]]) -> None:
+        with contextlib.redirect_stdout(io.StringIO()):  # the collector prints at every batch
+            self._collector.collect({name: values.ravel() for name, values in batch.items()})
+
+    def ranges(self) -> dict[str, tuple[Any, ...]]:
+        with contextlib.redirect_stdout(io.StringIO()):
+            return dict(self._collector.compute_collection_result())

@@ -1,0 +1,87 @@
+"""The pass `quantize`: int8 products, checked to be there (Jacob et al. 2018)."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import Any, cast
+
+import onnx
+
+from compressor.errors import PassError
+from compressor.graph.context import PassContext, PassResult
+from compressor.graph.passes.cast.cast import run as run_cast
+from compressor.graph.passes.cast.settings import CastSettings
+from compressor.graph.passes.nodes import integer_products, is_quantized, name_nodes
+from compressor.graph.passes.quantize.calibration import calibration_feeds
+from compressor.graph.passes.quantize.choose import choose_products
+from compressor.graph.passes.quantize.embeddings import quantize_embeddings
+from compressor.graph.passes.quantize.onnxruntime_backend import dynamic_int8, static_int8
+from compressor.graph.passes.quantize.scheme import Scheme, resolve
+from compressor.graph.passes.quantize.settings import QuantizeSettings
+
+
+def run(source: Path, target: Path, settings: object, context: PassContext) -> PassResult:
+    """Quantize the products with constant weights of `source`; everything else stays float32.
+
+    Sums of attention, the arithmetic of the dial, norms and heads narrower than `smallest_width` keep float32.
+    The notes say how many products of how many were quantized, by which scheme, and which stayed float32.
+
+    Raises:
+        RequestError: Contradicting settings, an `exclude` that fits no node, or no calibration data (static).
+        PassError: The graph is quantized already, nothing could be quantized, or the file did not shrink.
+    """
+    chosen_settings = cast(QuantizeSettings, settings)
+    scheme = resolve(chosen_settings, context.device)
+    if scheme.mode == "float16":
+        return run_cast(source, target, CastSettings(), context)
+    if scheme.mode == "none":
+        shutil.copyfile(source, target)
+        reason = f"the profile '{context.device.name}' is fast at float32: nothing was quantized"
+        return PassResult(target, {"scheme": "float32", "note": reason})
+    model = onnx.load(source)
+    if is_quantized(model):
+        raise PassError(f"quantize: {source.name} is quantized already: leave one pass 'quantize' in the recipe.")
+    name_nodes(model)
+    notes = _quantize(model, target, scheme, chosen_settings, context)
+    notes |= {"bytes_before": source.stat().st_size, "bytes_after": target.stat().st_size}
+    if notes["bytes_after"] >= notes["bytes_before"]:
+        raise PassError(
+            f"quantize: the file grew from {notes['bytes_before']} to {notes['bytes_after']} bytes: the graph has "
+            "too few weights for int8 to pay."
+        )
+    return PassResult(target, notes)
+
+
+def _quantize(
+    model: onnx.ModelProto, target: Path, scheme: Scheme, settings: QuantizeSettings, context: PassContext
+) -> dict[str, Any]:
+    notes: dict[str, Any] = {"scheme": dataclasses.asdict(scheme)}
+    chosen, left = choose_products(model, settings, bodies=scheme.mode == "dynamic")
+    wanted = len(chosen)
+    if settings.embeddings == "int8":
+        notes["embeddings"] = quantize_embeddings(model)
+    if scheme.mode == "dynamic":
+        dynamic_int8(model, chosen, scheme, target)
+    else:
+        feeds = calibration_feeds(model, settings, context)
+        notes |= {"calibration": settings.calibration, "calibration_batches": len(feeds)}
+        if scheme.backend == "nncf":
+            from compressor.graph.passes.quantize.nncf_backend import nncf_int8
+
+            notes |= nncf_int8(model, chosen, scheme, feeds, settings, context, target)
+        else:
+            static_int8(model, chosen, scheme, feeds, settings, context, target)
+    result = onnx.load(target)
+    done = integer_products(result)
+    if done == 0:
+        raise PassError(
+            f"quantize: {wanted} products should be int8 by {scheme.backend} ({scheme.mode}), and none is: "
+            "report the graph, or use another backend or mode."
+        )
+    if done < wanted and settings.max_drop is None:
+        context.progress.line(f"quantize: {done} of {wanted} products became int8.")
+    return notes | {"quantized": done, "wanted": wanted, "products": wanted + len(left), "float32": left}
+
+

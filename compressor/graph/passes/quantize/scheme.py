@@ -1,0 +1,64 @@
+"""Which quantization a run does: the settings, with the device profile's answers where they leave it open."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from compressor.config.device import DeviceProfile
+from compressor.errors import RequestError
+from compressor.graph.passes.quantize.settings import QuantizeSettings
+
+Mode = Literal["dynamic", "static", "float16", "none"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Scheme:
+    """A quantization without open questions."""
+
+    backend: Literal["onnxruntime", "nncf"]
+    mode: Mode
+    per_channel: bool
+    reduce_range: bool
+    activation_signed: bool
+    activation_symmetric: bool
+    weight_type: Literal["int8", "uint8"]
+
+
+def resolve(settings: QuantizeSettings, device: DeviceProfile) -> Scheme:
+    """Fill in what `settings` leave open from `device`.
+
+    `number_format` decides the mode: dynamic_int8, static_int8, float16 (the cast pass does it) or float32
+    (nothing is done). NNCF is static always. Raises `RequestError` for settings that contradict each other.
+    """
+    backend = settings.backend
+    if backend == "auto":
+        backend = "nncf" if settings.max_drop is not None else "onnxruntime"
+    if settings.max_drop is not None and backend != "nncf":
+        raise RequestError("quantize: max_drop needs backend: nncf, which has accuracy control (or backend: auto).")
+    if backend == "nncf" and settings.mode == "dynamic":
+        raise RequestError("quantize: backend nncf quantizes statically only: mode must be static or auto.")
+    if backend == "nncf" and settings.weight_type != "int8":
+        raise RequestError("quantize: backend nncf has int8 weights only: leave weight_type at int8.")
+    by_format: dict[str, Mode] = {
+        "dynamic_int8": "dynamic",
+        "static_int8": "static",
+        "float16": "float16",
+        "float32": "none",
+    }
+    mode: Mode = by_format[device.number_format] if settings.mode == "auto" else settings.mode
+    if backend == "nncf":
+        mode = "static"
+
+    def given(value: bool | None, default: bool) -> bool:
+        return default if value is None else value
+
+    return Scheme(
+        backend=backend,
+        mode=mode,
+        per_channel=given(settings.per_channel, device.per_channel),
+        reduce_range=given(settings.reduce_range, device.reduce_range),
+        activation_signed=given(settings.activation_signed, device.activation_signed),
+        activation_symmetric=given(settings.activation_symmetric, device.activation_symmetric),
+        weight_type=settings.weight_type,
+    )

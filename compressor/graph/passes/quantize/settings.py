@@ -1,0 +1,39 @@
+"""Settings of `quantize`; imports nothing heavy."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from compressor.config.schema import Count, NonNegative, settings
+
+
+@settings
+class QuantizeSettings:
+    """Int8 weights and activations; None and auto mean: as the device profile says.
+
+    `embeddings: int8` stores the word embeddings as int8 with one scale a row (a fifth to a half of a small
+    model's file); the rows are looked up first, so that it costs next to no time or accuracy.
+    `exclude` holds patterns of node names (`*` and `?`); see the notes of a run for the names.
+    """
+
+    backend: Literal["auto", "onnxruntime", "nncf"] = "auto"  # auto: nncf if max_drop is given
+    mode: Literal["auto", "dynamic", "static"] = "auto"
+    per_channel: bool | None = None
+    reduce_range: bool | None = None  # 7-bit weights, for x86 without VNNI
+    activation_signed: bool | None = None  # static: int8 rather than uint8
+    activation_symmetric: bool | None = None  # static: zero point at zero
+    weight_type: Literal["int8", "uint8"] = "int8"
+    embeddings: Literal["keep", "int8"] = "keep"
+    op_types: list[Literal["MatMul", "Gemm", "Attention"]] = dataclasses.field(
+        default_factory=lambda: ["MatMul", "Gemm", "Attention"]  # type: ignore[arg-type]
+    )
+    exclude: list[str] = dataclasses.field(default_factory=list)
+    smallest_width: Count = 16  # products with fewer rows or columns of weights stay float32 (heads, sums)
+    calibration: Literal["minmax", "percentile", "entropy"] = "minmax"
+    percentile: Annotated[float, Field(gt=50, le=100)] = 99.999  # calibration: percentile
+    samples: Count | None = None  # calibration examples; None: all
+    batch_size: Count = 4  # windows a calibration run
+    max_drop: NonNegative | None = None  # nncf: points that int8 may lose; layers go back to float until it holds

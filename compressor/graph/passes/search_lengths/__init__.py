@@ -1,0 +1,1 @@
+"""Choose the length dial's default on the finished graph."""
