@@ -30,7 +30,9 @@ def adaptive_attention(
     """Attend, and order the positions by significance.
 
     Args:
-        query: [batch, length, heads * head_size]; `key` and `value` alike.
+        query: [batch, length, heads * head_size].
+        key: The same shape.
+        value: The same shape.
         attention_mask: [batch, length], nonzero for real tokens; None: all are real.
         count: Tokens that the caller will keep, the first `count` of the order. None: all of them, then the order
             is 0, 1, 2 ... and no significance is computed (fast).

@@ -156,7 +156,7 @@ def structure_of(model: nn.Module) -> Structure:
 
 
 def _stock_config(config: Mapping[str, Any], task: Task) -> PretrainedConfig:
-    """transformers' own config object for the stock part, with the task's labels."""
+    """Transformers' own config object for the stock part, with the task's labels."""
     values = {key: value for key, value in config.items() if key not in ("compressor", "model_type", "torch_dtype")}
     values["dtype"] = "float32"
     if task.labels:

@@ -145,7 +145,7 @@ def family(model_type: object, where: str = "the checkpoint") -> Family:
 
 
 def base_model_type(config: Mapping[str, Any]) -> object:
-    """transformers' `model_type` behind a `config.json` mapping, also where the checkpoint has one of its own."""
+    """Transformers' `model_type` behind a `config.json` mapping, also where the checkpoint has one of its own."""
     entry = config.get("compressor")
     if isinstance(entry, Mapping) and "base_model_type" in entry:
         return entry["base_model_type"]

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -78,7 +78,7 @@ def make_length_adaptive(model: Model, settings: LengthAdaptive) -> Model:
     return model
 
 
-@lru_cache(maxsize=None)
+@cache
 def _subclass(mixin: type, stock: type) -> type:
     return type(f"LengthAdaptive{stock.__name__}", (mixin, stock), {"stock_class": stock})
 

@@ -9,16 +9,8 @@ length and l_i the tokens that layer i keeps, for hidden size H and feed-forward
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-
-from compressor.config.run import TaskName
-from compressor.errors import DialError
-from compressor.models.config_file import label_count
-from compressor.models.families import Family, family_of
-from compressor.models.structure import Structure
-from compressor.tasks.base import Task
 
 
 def token_counts(n: int, keep: Sequence[float], minimum: int, *, padded: int | None = None) -> list[int]:

@@ -1,0 +1,1 @@
+"""Train one model for every token budget (Length-Adaptive Transformer)."""

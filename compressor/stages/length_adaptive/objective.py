@@ -1,0 +1,75 @@
+"""The sandwich rule with inplace distillation: the losses of one update, one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from random import Random
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from compressor.stages.length_adaptive import sampling
+from compressor.stages.length_adaptive.divergence import Kind, mean_divergence
+from compressor.stages.length_adaptive.settings import LengthAdaptiveSettings
+from compressor.tasks.base import Task
+
+
+class SandwichObjective:
+    """Yields the losses of the full, the smallest and n_s random sub-models; their sum is the loss of the update.
+
+    Kim & Cho 2020: [task loss of the full model + sum over the n_s + 1 others of KL to the full model's detached
+    output] / (n_s + 2). The others see no labels. Each loss holds only its own graph, so memory holds one at a time.
+    What is drawn depends on `seed` and the step alone.
+    """
+
+    def __init__(self, task: Task, settings: LengthAdaptiveSettings, layers: int, seed: int) -> None:
+        self.task = task
+        self.settings = settings
+        self.layers = layers
+        self.seed = seed
+
+    def __call__(
+        self, model: torch.nn.Module, inputs: Mapping[str, Tensor], labels: Mapping[str, Tensor], step: int
+    ) -> Iterator[Tensor]:
+        """Losses of one batch: inputs [batch, length] by the tokenizer's names, labels by the task's."""
+        passes = self.sub_models(inputs["input_ids"].shape[1], step)
+        share = 1 / len(passes)
+        names = self.task.output_names
+        outputs = _run(model, inputs, passes[0])
+        yield self.task.loss(outputs, labels) * share
+        full = {name: outputs[name].detach() for name in names}
+        del outputs
+        for sub_model in passes[1:]:
+            outputs = _run(model, inputs, sub_model)
+            distance = mean_divergence(
+                outputs, full, names, output_kind(self.task), inputs["attention_mask"], self.settings.kl_direction
+            )
+            del outputs
+            yield distance * share
+
+    def sub_models(self, length: int, step: int) -> list[sampling.SubModel]:
+        """The passes of one update: full, smallest, then n_s random ones."""
+        settings, layers = self.settings, self.layers
+        random = Random(f"{self.seed} {step}")
+        drop, minimum = settings.length_drop, settings.minimum
+        full_skips = sampling.draw_skipped(layers, settings.layer_drop, random) if settings.layer_drop_full else ()
+        passes = [sampling.full(length, layers, full_skips), sampling.smallest(length, layers, drop, minimum)]
+        for _ in range(settings.sandwich):
+            skipped = sampling.draw_skipped(layers, settings.layer_drop, random)
+            passes.append(sampling.draw(length, layers, drop, minimum, random, skipped))
+        return passes
+
+
+def output_kind(task: Task) -> Kind:
+    """What the outputs of a task are distributions over."""
+    if task.name == "question-answering":
+        return "spans"
+    if task.name == "token-classification":
+        return "tokens"
+    return "labels" if task.multi_label else "classes"
+
+
+def _run(model: torch.nn.Module, inputs: Mapping[str, Tensor], sub_model: sampling.SubModel) -> Mapping[str, Tensor]:
+    outputs: Any = model(**inputs, counts=sub_model.counts, skip_layers=sub_model.skipped)
+    return cast(Mapping[str, Tensor], outputs)

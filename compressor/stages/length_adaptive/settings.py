@@ -1,0 +1,24 @@
+"""Settings of the stage `length_adaptive`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from compressor.config.schema import Count, Positive, Probability, Whole, settings
+from compressor.config.training import TrainingSettings
+
+
+@settings
+class LengthAdaptiveSettings(TrainingSettings):
+    """LengthDrop training with the sandwich rule and inplace distillation (Kim & Cho 2020)."""
+
+    epochs: Positive = 5.0
+    learning_rate: Positive = 3e-5
+    length_drop: Probability = 0.2  # p: a layer keeps at least ceil((1 - p) * tokens) of what it gets
+    layer_drop: Probability = 0.2  # probability of skipping a layer in a randomly drawn pass
+    layer_drop_full: bool = False  # skip layers in the full-length pass too, as the official code does
+    sandwich: Whole = 2  # n_s: randomly drawn passes an update, beside the full and the smallest one
+    minimum: Count = 2  # tokens that are never dropped below
+    kl_direction: Literal["reverse", "forward"] = (
+        "reverse"  # reverse: KL(sub || full) as the official code; forward: KL(full || sub)
+    )

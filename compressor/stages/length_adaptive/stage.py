@@ -1,0 +1,46 @@
+"""The stage `length_adaptive`: a checkpoint that works at any token budget.
+
+Kim & Cho 2020, "Length-Adaptive Transformer: Train Once with Length Drop, Use Anytime with Search"; in the setting of
+QuaLA-MiniLM (Guskin et al. 2022). It trains for every length; which lengths to use is chosen later, on the graph.
+"""
+
+from __future__ import annotations
+
+from compressor.models import checkpoint
+from compressor.models.families import family_of_model
+from compressor.models.length_adaptive import make_length_adaptive
+from compressor.models.structure import LengthAdaptive
+from compressor.stages.context import Checkpoint, StageContext
+from compressor.stages.length_adaptive.objective import SandwichObjective
+from compressor.stages.length_adaptive.settings import LengthAdaptiveSettings
+from compressor.training import train
+
+
+def run(source: Checkpoint, settings: LengthAdaptiveSettings, context: StageContext) -> Checkpoint:
+    """Train a checkpoint with LengthDrop; one that already is length-adaptive trains on.
+
+    The result keeps all tokens by default (`keep` is 1 everywhere). Token and span tasks restore dropped tokens;
+    classification always keeps the token at position 0 instead.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be loaded for the task.
+        TrainingError: The loss is no longer a number.
+    """
+    task = context.task
+    model = checkpoint.load(source.path, task)
+    tokenizer = checkpoint.load_tokenizer(source.path)
+    layers = len(family_of_model(model).layers_of(model))
+    model = make_length_adaptive(
+        model,
+        LengthAdaptive(
+            keep=[1.0] * layers,
+            minimum=settings.minimum,
+            restore=task.restores_tokens,
+            protect_first=task.name == "text-classification",
+        ),
+    )
+    features = task.features(context.data.train, tokenizer, labelled=True)
+    objective = SandwichObjective(task, settings, layers, context.seed)
+    train(model, features, task, settings, objective, context, tokenizer, title="length_adaptive")
+    checkpoint.save(model, tokenizer, context.output)
+    return Checkpoint(context.output, source.key)
