@@ -82,9 +82,7 @@ class LengthGroupedBatches(Sampler[list[int]]):
             return iter(self._cut(order))
         pool = self.batch_size * _POOL
         parts = [order[start : start + pool] for start in range(0, len(order), pool)]
-        batches = self._cut(
-            np.concatenate([part[np.argsort(-self.lengths[part], kind="stable")] for part in parts])
-        )
+        batches = self._cut(np.concatenate([part[np.argsort(-self.lengths[part], kind="stable")] for part in parts]))
         batches = [batches[i] for i in random.permutation(len(batches))]
         if self.epoch == 0:
             longest = max(range(len(batches)), key=lambda i: int(self.lengths[batches[i]].max()))
@@ -98,8 +96,15 @@ class LengthGroupedBatches(Sampler[list[int]]):
 class BatchLoader(DataLoader[Batch]):
     """A data loader over features that knows the epoch it is in."""
 
-    def __init__(self, batches: LengthGroupedBatches, features: Sequence[Feature], tokenizer: PreTrainedTokenizerBase,
-                 task: Task, *, pin_memory: bool) -> None:
+    def __init__(
+        self,
+        batches: LengthGroupedBatches,
+        features: Sequence[Feature],
+        tokenizer: PreTrainedTokenizerBase,
+        task: Task,
+        *,
+        pin_memory: bool,
+    ) -> None:
         self.batches = batches
         super().__init__(
             features,  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from compressor.progress import Bar
 _SMOOTHING = 0.9
 
 
-class ShowProgress(TrainerCallback):  # type: ignore[misc]
+class ShowProgress(TrainerCallback):
     """Moves the bar by one an update; the note is a running mean of the loss."""
 
     def __init__(self, bar: Bar, last_loss: Callable[[], float]) -> None:
@@ -28,16 +28,14 @@ class ShowProgress(TrainerCallback):  # type: ignore[misc]
         if state.global_step:
             self.bar.advance(state.global_step)
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Move on by one update."""
         loss = self.last_loss()
         self.mean = loss if self.mean is None else _SMOOTHING * self.mean + (1 - _SMOOTHING) * loss
         self.bar.advance(1, f"loss {self.mean:.4f}")
 
 
-class SaveEvery(TrainerCallback):  # type: ignore[misc]
+class SaveEvery(TrainerCallback):
     """Asks for a save when `minutes` have passed since the last one."""
 
     def __init__(self, minutes: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -45,9 +43,7 @@ class SaveEvery(TrainerCallback):  # type: ignore[misc]
         self.clock = clock
         self.last = clock()
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Ask for a save if one is due and there is still something to do."""
         if self.clock() - self.last >= self.seconds and state.global_step < state.max_steps:
             control.should_save = True

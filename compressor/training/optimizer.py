@@ -36,8 +36,6 @@ def make_optimizer(model: torch.nn.Module, settings: TrainingSettings) -> torch.
     return torch.optim.AdamW(parameter_groups(model, settings.weight_decay), lr=settings.learning_rate, fused=True)
 
 
-def make_schedule(
-    optimizer: torch.optim.Optimizer, total: int, warmup: float
-) -> torch.optim.lr_scheduler.LambdaLR:
+def make_schedule(optimizer: torch.optim.Optimizer, total: int, warmup: float) -> torch.optim.lr_scheduler.LambdaLR:
     """The learning-rate schedule for `total` updates."""
     return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warmup_then_linear(step, total, warmup))

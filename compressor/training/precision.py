@@ -34,13 +34,11 @@ def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
 def fast_bfloat16(device: torch.device, flags: frozenset[str] | None = None) -> bool:
     """Whether the device has instructions for bfloat16 products (not merely an emulation)."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(_FAST_FLAGS & (cpu_flags() if flags is None else flags))
 
 
-def autocast(
-    precision: Literal["auto", "float32", "bfloat16"], device: torch.device
-) -> AbstractContextManager[object]:
+def autocast(precision: Literal["auto", "float32", "bfloat16"], device: torch.device) -> AbstractContextManager[object]:
     """A context for forward passes: bfloat16 autocast, or nothing for float32."""
     if precision == "bfloat16" or (precision == "auto" and fast_bfloat16(device)):
         return torch.autocast(device.type, dtype=torch.bfloat16)

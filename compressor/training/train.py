@@ -64,10 +64,11 @@ def train(
     loader = BatchLoader(batches, features, tokenizer, task, pin_memory=device.type == "cuda")
     total = _updates(len(batches), settings)
     trainer = PassesTrainer(model, _arguments(settings, context, total), settings, objective, loader, title)
-    trainer.pop_callback(PrinterCallback)
+    callbacks = trainer.callback_handler
+    callbacks.pop_callback(PrinterCallback)  # type: ignore[no-untyped-call]
     with context.progress.bar(title, total) as bar:
-        trainer.add_callback(ShowProgress(bar, trainer.last_loss))
-        trainer.add_callback(SaveEvery(settings.save_every_minutes))
+        callbacks.add_callback(ShowProgress(bar, trainer.last_loss))  # type: ignore[no-untyped-call]
+        callbacks.add_callback(SaveEvery(settings.save_every_minutes))  # type: ignore[no-untyped-call]
         last = saves.newest(context.work) if context.work.is_dir() else None
         trainer.train(resume_from_checkpoint=str(last) if last else None)
     model.to(home).eval()

@@ -35,13 +35,22 @@ _WEIGHTS = "model.safetensors"
 _RECORD = "record.json"
 
 
-class PassesTrainer(Trainer):  # type: ignore[misc]
+class PassesTrainer(Trainer):
     """A Trainer whose update is made of the passes of an objective."""
 
+    objective: Objective
+
     def __init__(
-        self, model: torch.nn.Module, arguments: TrainingArguments, settings: TrainingSettings, objective: Objective,
-        loader: BatchLoader, title: str,
+        self,
+        model: torch.nn.Module,
+        arguments: TrainingArguments,
+        settings: TrainingSettings,
+        objective: Objective,
+        loader: BatchLoader,
+        title: str,
     ) -> None:
+        self.network = model
+        self.folder = Path(arguments.output_dir or "")
         self.settings = settings
         self.objective = objective
         self.loader = loader
@@ -64,12 +73,12 @@ class PassesTrainer(Trainer):  # type: ignore[misc]
         self._batch_losses = []
         return self.losses[-1]
 
-    def training_step(
+    def training_step(  # type: ignore[override]
         self, model: torch.nn.Module, inputs: Batch, num_items_in_batch: torch.Tensor | int | None = None
     ) -> torch.Tensor:
         """Run all passes of the objective on one batch, each backward before the next forward."""
         model.train()
-        tensors, labels = self._prepare_inputs(inputs)
+        tensors, labels = self._prepare_input(inputs)
         share = 1 / self.current_gradient_accumulation_steps
         step = self.state.global_step * self.settings.gradient_accumulation + len(self._batch_losses)
         passes = self.objective(model, tensors, labels, step)
@@ -90,7 +99,7 @@ class PassesTrainer(Trainer):  # type: ignore[misc]
             return next(passes, None)
 
     def _not_a_number(self, what: str) -> str:
-        last = saves.newest(Path(self.args.output_dir))
+        last = saves.newest(self.folder)
         kept = f"the last good save is {last}" if last else "nothing was saved yet"
         return (
             f"{self.title}: {what} at update {self.state.global_step + 1} of {self.state.max_steps}; {kept}. "
@@ -103,48 +112,51 @@ class PassesTrainer(Trainer):  # type: ignore[misc]
 
     def create_optimizer(self) -> torch.optim.Optimizer:
         """AdamW, see `optimizer`."""
-        self.optimizer = make_optimizer(self.model, self.settings)
-        return self.optimizer
+        optimizer = make_optimizer(self.network, self.settings)
+        self.optimizer = optimizer
+        return optimizer
 
     def create_scheduler(
         self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
     ) -> torch.optim.lr_scheduler.LambdaLR:
         """Linear warm-up and decay, see `optimizer`."""
-        self.lr_scheduler = make_schedule(self.optimizer, num_training_steps, self.settings.warmup)
+        schedule = make_schedule(optimizer or self.create_optimizer(), num_training_steps, self.settings.warmup)
+        self.lr_scheduler = schedule
         self._created_lr_scheduler = True
-        return self.lr_scheduler
+        return schedule
 
     def floating_point_ops(self, inputs: Any) -> int:
         """Not counted."""
         return 0
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
-        if not all(bool(torch.isfinite(parameter).all()) for parameter in self.model.parameters()):
+        if not all(bool(torch.isfinite(parameter).all()) for parameter in self.network.parameters()):
             raise TrainingError(self._not_a_number("a weight is no longer a number"))
-        final = Path(self.args.output_dir)
-        partial = final / "partial"
+        partial = self.folder / "partial"
         shutil.rmtree(partial, ignore_errors=True)
         self.args.output_dir = str(partial)
         try:
-            super()._save_checkpoint(model, trial)
+            super()._save_checkpoint(model, trial)  # type: ignore[no-untyped-call]
             folder = partial / f"checkpoint-{self.state.global_step}"
             record = {"losses": self.losses, "samples": self.samples, "seconds": self.seconds}
             (folder / _RECORD).write_text(json.dumps(record), encoding="utf-8")
-            saves.publish(folder, final)
+            saves.publish(folder, self.folder)
         except (OSError, RuntimeError, safetensors.SafetensorError) as error:
-            raise StorageError(f"{self.title}: could not save the running training to {final}: {error}") from error
+            raise StorageError(
+                f"{self.title}: could not save the running training to {self.folder}: {error}"
+            ) from error
         finally:
-            self.args.output_dir = str(final)
+            self.args.output_dir = str(self.folder)
             shutil.rmtree(partial, ignore_errors=True)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        folder = Path(output_dir or self.args.output_dir)
+        folder = Path(output_dir or self.folder)
         folder.mkdir(parents=True, exist_ok=True)
-        safetensors.torch.save_model(self.model, str(folder / _WEIGHTS))
+        safetensors.torch.save_model(self.network, str(folder / _WEIGHTS))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
         folder = Path(resume_from_checkpoint)
-        safetensors.torch.load_model(self.model, str(folder / _WEIGHTS))
+        safetensors.torch.load_model(self.network, str(folder / _WEIGHTS))
         record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
         self.losses = record["losses"]
         self.samples = record["samples"]

@@ -14,7 +14,6 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from compressor.config.device import DeviceProfile, Provider
 from compressor.config.run import FeatureSettings, TaskName
-from compressor.data.splits import Splits
 from compressor.progress import Silent
 from compressor.stages.context import Checkpoint, StageContext
 from compressor.tasks.base import Feature, Task
@@ -71,8 +70,14 @@ def make_model(seed: int = 0, dropout: float = 0.1) -> BertForSequenceClassifica
     """A two-layer BERT with random weights."""
     torch.manual_seed(seed)
     config = BertConfig(
-        vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
-        max_position_embeddings=64, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout,
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
     )
     return BertForSequenceClassification(config).eval()
 
@@ -102,8 +107,14 @@ def make_context(task: Task, folder: Path, progress: Any = None) -> StageContext
     device = DeviceProfile(name="test", description="", providers=[Provider(name="CPUExecutionProvider")])
     teacher = Checkpoint(folder / "teacher", "teacher")
     return StageContext(
-        task=task, data=splits, teacher=teacher, device=device, seed=7, output=folder / "output",
-        work=folder / "work", progress=progress or Silent(),
+        task=task,
+        data=splits,
+        teacher=teacher,
+        device=device,
+        seed=7,
+        output=folder / "output",
+        work=folder / "work",
+        progress=progress or Silent(),
     )
 
 

@@ -44,7 +44,12 @@ def killed(objective: Any, at: int) -> Any:
 def test_learns(task: ToyTask, context: Any) -> None:
     model = make_model(dropout=0.0)
     result = train(
-        model, make_features(160), task, settings(epochs=8.0, learning_rate=3e-3), task_objective(task), context,
+        model,
+        make_features(160),
+        task,
+        settings(epochs=8.0, learning_rate=3e-3),
+        task_objective(task),
+        context,
         TOKENIZER,
     )
     assert result.steps == 160 == len(result.losses)
@@ -65,7 +70,12 @@ def test_a_killed_run_ends_with_the_same_weights(task: ToyTask, tmp_path: Path, 
     context = make_context(task, tmp_path / "killed")
     with pytest.raises(KeyboardInterrupt):
         train(
-            make_model(), features, task, settings(save_every_minutes=ALWAYS), killed(objective, dies_at), context,
+            make_model(),
+            features,
+            task,
+            settings(save_every_minutes=ALWAYS),
+            killed(objective, dies_at),
+            context,
             TOKENIZER,
         )
     model = make_model(seed=1)  # other weights: they must come from the save
@@ -109,7 +119,12 @@ def test_a_damaged_last_save_falls_back_to_the_one_before(task: ToyTask, tmp_pat
 
 def test_only_two_saves_are_kept(task: ToyTask, context: Any) -> None:
     train(
-        make_model(), make_features(50), task, settings(save_every_minutes=ALWAYS), task_objective(task), context,
+        make_model(),
+        make_features(50),
+        task,
+        settings(save_every_minutes=ALWAYS),
+        task_objective(task),
+        context,
         TOKENIZER,
     )
     assert sorted(path.name for path in context.work.iterdir()) == ["checkpoint-12", "checkpoint-13"]
@@ -120,12 +135,22 @@ def test_accumulated_small_batches_are_one_large_batch(task: ToyTask, tmp_path: 
     whole, parts = make_model(dropout=0.0), make_model(dropout=0.0)
     common = {"epochs": 1.0, "group_by_length": False}
     train(
-        whole, features, task, settings(batch_size=8, **common), task_objective(task),
-        make_context(task, tmp_path / "a"), TOKENIZER,
+        whole,
+        features,
+        task,
+        settings(batch_size=8, **common),
+        task_objective(task),
+        make_context(task, tmp_path / "a"),
+        TOKENIZER,
     )
     train(
-        parts, features, task, settings(batch_size=4, gradient_accumulation=2, **common), task_objective(task),
-        make_context(task, tmp_path / "b"), TOKENIZER,
+        parts,
+        features,
+        task,
+        settings(batch_size=4, gradient_accumulation=2, **common),
+        task_objective(task),
+        make_context(task, tmp_path / "b"),
+        TOKENIZER,
     )
     for one, other in zip(weights(whole), weights(parts), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
@@ -196,7 +221,13 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_save(task: ToyTask, c
 
     with pytest.raises(TrainingError, match=r"tuning: the loss is nan at update 5 of 14.*checkpoint-4.*learning_rate"):
         train(
-            make_model(), make_features(50), task, settings(save_every_minutes=ALWAYS), objective, context, TOKENIZER,
+            make_model(),
+            make_features(50),
+            task,
+            settings(save_every_minutes=ALWAYS),
+            objective,
+            context,
+            TOKENIZER,
             title="tuning",
         )
     assert saves.newest(context.work) == context.work / "checkpoint-4"
@@ -210,9 +241,7 @@ def test_weights_that_are_no_numbers_are_never_saved(task: ToyTask, context: Any
         yield loss
 
     with pytest.raises(TrainingError, match="a weight is no longer a number"):
-        train(
-            make_model(), make_features(50), task, settings(save_every_minutes=ALWAYS), objective, context, TOKENIZER
-        )
+        train(make_model(), make_features(50), task, settings(save_every_minutes=ALWAYS), objective, context, TOKENIZER)
     assert saves.newest(context.work) == context.work / "checkpoint-2"
 
 
@@ -228,7 +257,12 @@ def test_a_save_that_cannot_be_written(task: ToyTask, context: Any, monkeypatch:
     monkeypatch.setattr(saves, "seal", full)
     with pytest.raises(StorageError, match="could not save the running training.*No space left"):
         train(
-            make_model(), make_features(50), task, settings(save_every_minutes=ALWAYS), task_objective(task), context,
+            make_model(),
+            make_features(50),
+            task,
+            settings(save_every_minutes=ALWAYS),
+            task_objective(task),
+            context,
             TOKENIZER,
         )
     assert list(context.work.iterdir()) == []
@@ -264,8 +298,14 @@ def test_the_bar_counts_every_update_once_and_nothing_is_printed(
     objective = task_objective(task)
     with pytest.raises(KeyboardInterrupt):
         train(
-            make_model(), make_features(50), task, settings(save_every_minutes=ALWAYS), killed(objective, 5), context,
-            TOKENIZER, title="tuning",
+            make_model(),
+            make_features(50),
+            task,
+            settings(save_every_minutes=ALWAYS),
+            killed(objective, 5),
+            context,
+            TOKENIZER,
+            title="tuning",
         )
     train(make_model(), make_features(50), task, settings(), objective, context, TOKENIZER, title="tuning")
     assert [(bar.title, bar.total, bar.done) for bar in bars] == [("tuning", 14, 5), ("tuning", 14, 14)]
