@@ -80,11 +80,7 @@ def judge(gates: GateSettings, facts: Facts, on_device: bool) -> list[Verdict]:
         _Gate("min_speedup", gates.min_speedup, ratio, "times the teacher", "least", True),
         _Gate("max_memory_mb", gates.max_memory_mb, facts.peak_memory_mb, "MiB", "most", True),
     )
-    return [
-        _verdict(gate, gate.limit, facts, on_device)
-        for gate in table
-        if gate.limit is not None and (gate.name != "parity" or gate.value is not None)
-    ]
+    return [_verdict(gate, gate.limit, facts, on_device) for gate in table if gate.limit is not None]
 
 
 def _verdict(gate: _Gate, limit: float, facts: Facts, on_device: bool) -> Verdict:

@@ -1,0 +1,188 @@
+"""The manifest: everything that is known of an artifact, as a dataclass and as `manifest.json`."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from compressor.config.run import TASK_NAMES
+from compressor.errors import ArtifactError
+
+NAME = "manifest.json"
+FORMAT = 1
+"""Raised when a reader of an older version would misunderstand the file."""
+
+REPRODUCIBLE = {
+    "the graph's shape and its MACs": "yes: they follow from the resolved recipe",
+    "trained weights": "same machine, thread count and library versions only: sums are ordered by the hardware",
+    "quantized values": "same weights, calibration data and onnxruntime version",
+    "metric": "same file, data, onnxruntime version and instruction sets; int8 differs in the last digits elsewhere",
+    "latency, memory, energy": "no: measured, and only true of the machine that is named beside them",
+}
+"""What a second run of the same request gives again, and what not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageRow:
+    """One line of the stage table: the teacher, each stage's result, each pass's, the artifact."""
+
+    name: str
+    metric: float | None = None  # primary metric, points
+    size_bytes: int | None = None  # of its ONNX file
+    macs: int | None = None  # one row of the longest input
+    p50_ms: float | None = None
+    measured_on: str | None = None
+    seconds: float | None = None  # time that the step took
+    cached: bool = False
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DialSetting:
+    """One line of the dial table: a length configuration with what it gives and costs."""
+
+    name: str
+    keep: list[float]  # [layers]
+    macs: int | None = None
+    metric: float | None = None  # points
+    p50_ms: float | None = None
+    measured_on: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dial:
+    """The length dial: the kind of its input, the default configuration, and the table to choose from."""
+
+    kind: str  # optional, required or fixed
+    layers: int
+    minimum: int
+    default: list[float]
+    full_macs: int | None = None
+    metric_data: str = ""  # which part of the data the table's metric comes from
+    settings: list[DialSetting] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """One measured number with how and where it was taken."""
+
+    name: str  # "f1", "latency p50" ...
+    value: float | None  # None: not measured
+    unit: str
+    how: str
+    where: str
+    on_device: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """Everything about an artifact; plain JSON values inside.
+
+    `request` is the resolved request (recipe, device, data, teacher, gates ...) and `request_key` its hash.
+    `preprocessing` has max_length, doc_stride, pad_id and inputs; `decoding` n_best, max_answer_length and threshold.
+    `speed` holds whole `Speed` mappings by name ("artifact", "teacher"). `files` has the SHA-256 of every other file.
+    """
+
+    task: str
+    labels: list[str]
+    multi_label: bool
+    request: dict[str, Any]
+    request_key: str
+    device: dict[str, Any]  # the profile
+    teacher: dict[str, Any]  # name, metric, fingerprint
+    data: dict[str, Any]  # name, sizes, fingerprints by part
+    seed: int
+    preprocessing: dict[str, Any]
+    decoding: dict[str, Any]
+    metrics: dict[str, float]  # points, the primary one first
+    host: dict[str, Any]  # the machine that built and measured it, with library versions
+    agreement: dict[str, Any] | None = None
+    parity: dict[str, Any] | None = None
+    gates: list[dict[str, Any]] = field(default_factory=list)
+    measurements: list[Measurement] = field(default_factory=list)
+    speed: dict[str, dict[str, Any]] = field(default_factory=dict)
+    stages: list[StageRow] = field(default_factory=list)
+    passes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    dial: Dial | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    reproducible: dict[str, str] = field(default_factory=lambda: dict(REPRODUCIBLE))
+    created: str = field(default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
+    files: dict[str, str] = field(default_factory=dict)
+    format: int = FORMAT
+
+    @property
+    def title(self) -> str:
+        """Recipe, task and device in one line."""
+        recipe = self.request.get("recipe", {}).get("name", "model")
+        return f"{recipe} for {self.task} on {self.device.get('name', 'a device')}"
+
+    @property
+    def metric_name(self) -> str:
+        """The primary metric."""
+        return next(iter(self.metrics), "metric")
+
+    def to_json(self) -> str:
+        """The text of `manifest.json`."""
+        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, *, where: str = NAME) -> Manifest:
+        """Read `manifest.json`; raises `ArtifactError` for a damaged one, another program's, or a newer format."""
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise ArtifactError(f"{where} is damaged: {error}.") from error
+        if not isinstance(values, dict) or not isinstance(values.get("format"), int) or "request_key" not in values:
+            raise ArtifactError(f"{where} was not written by compressor: it is not an artifact of ours.")
+        if values["format"] > FORMAT:
+            raise ArtifactError(
+                f"{where} has format {values['format']}, this version reads up to {FORMAT}: install a newer compressor."
+            )
+        try:
+            return _build(cls, values)
+        except (TypeError, ValueError, AttributeError, KeyError) as error:
+            raise ArtifactError(f"{where} is damaged: {error}.") from error
+
+
+def read(folder: Path) -> Manifest:
+    """The manifest of an artifact; raises `ArtifactError` when the folder has none that can be read."""
+    path = folder / NAME
+    if not folder.is_dir():
+        raise ArtifactError(f"{folder} is not a folder: give the folder of an artifact.")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{folder} has no {NAME}: it is not an artifact of ours.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{path} cannot be read: {error}.") from error
+    return Manifest.from_json(text, where=str(path))
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _build(cls: type[Manifest], values: Mapping[str, Any]) -> Manifest:
+    given = dict(values)
+    if given.get("task") not in TASK_NAMES:
+        raise ValueError(f"task is {given.get('task')!r}")
+    kinds: dict[str, type] = {"files": dict, "labels": list, "metrics": dict, "preprocessing": dict, "decoding": dict,
+                              "request": dict, "device": dict}  # fmt: skip
+    for key, kind in kinds.items():
+        if not isinstance(given.get(key), kind):
+            raise TypeError(f"'{key}' is missing or not a {'list' if kind is list else 'mapping'}")
+    given["measurements"] = [Measurement(**entry) for entry in given.get("measurements", [])]
+    given["stages"] = [StageRow(**entry) for entry in given.get("stages", [])]
+    dial = given.get("dial")
+    if dial is not None:
+        settings = [DialSetting(**entry) for entry in dial.get("settings", [])]
+        given["dial"] = Dial(**{**dial, "settings": settings})
+    return cls(**given)
