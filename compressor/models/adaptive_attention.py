@@ -7,6 +7,8 @@ probabilities; the ONNX export puts one node of its own in the place of `adaptiv
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 from torch import Tensor
 from torch.nn.functional import dropout as drop_out
@@ -64,6 +66,11 @@ def adaptive_attention(
     return context.transpose(1, 2).reshape(batch, length, width), order
 
 
+def is_tracing() -> bool:
+    """Whether a graph is being traced for export; lengths are tensors then."""
+    return bool(cast(Any, torch.jit).is_tracing())
+
+
 def significance(probabilities: Tensor, attention_mask: Tensor | None) -> Tensor:
     """Attention paid to each token: [batch, heads, length, length] to float32 [batch, length].
 
@@ -85,7 +92,7 @@ def _order(probabilities: Tensor, attention_mask: Tensor | None, protect_first: 
         scores = scores.masked_fill(attention_mask == 0, -1.0)
     if protect_first:
         scores = torch.cat([torch.full_like(scores[:, :1], torch.inf), scores[:, 1:]], dim=1)
-    if torch.jit.is_tracing():  # ONNX has TopK for it, which is stable; a stable sort has no symbol
+    if is_tracing():  # ONNX has TopK for it, which is stable; a stable sort has no symbol
         return torch.topk(scores, scores.shape[1], dim=1).indices
     return torch.argsort(scores, dim=1, descending=True, stable=True)
 

@@ -27,7 +27,7 @@ from compressor.tasks.base import Task
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["build", "has_head", "load", "load_tokenizer", "read_config", "save", "structure_of"]
+__all__ = ["build", "has_head", "load", "load_tokenizer", "read_config", "save", "structure_of", "write"]
 
 _OTHER_HEADS = (  # of pre-training or of other tasks; not needed, so not read
     "cls.",
@@ -101,15 +101,25 @@ def save(model: nn.Module, tokenizer: PreTrainedTokenizerBase, path: str | Path)
     Raises:
         StorageError: The disk refuses (it may be full).
     """
+    write(config_to_save(model), model.state_dict(), tokenizer, path)
+
+
+def write(
+    config: Mapping[str, Any],
+    weights: Mapping[str, torch.Tensor],
+    tokenizer: PreTrainedTokenizerBase,
+    path: str | Path,
+) -> None:
+    """Write the parts of a checkpoint as they are; raises `StorageError` where the disk refuses."""
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(config_to_save(model), indent=2, sort_keys=True, ensure_ascii=False)
+        text = json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False)
         (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
         tokenizer.save_pretrained(str(folder))
     except OSError as error:
         raise StorageError(f"cannot write the checkpoint {folder}: {error}. Is the disk full?") from error
-    write_weights(model.state_dict(), folder)
+    write_weights(weights, folder)
 
 
 def config_to_save(model: nn.Module) -> dict[str, Any]:
@@ -138,7 +148,8 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
         raise CheckpointError(f"{folder / CONFIG} names no model type.")
     try:
         config = transformers.AutoConfig.for_model(model_type)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(
+        auto_class: Any = transformers.AutoTokenizer
+        tokenizer = auto_class.from_pretrained(
             str(folder), config=config, use_fast=True, trust_remote_code=False, local_files_only=True
         )
     except Exception as error:  # tokenizers raises bare Exception for damaged files

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from compressor.errors import DialError
-from compressor.models.adaptive_attention import Count, adaptive_attention
+from compressor.models.adaptive_attention import Count, adaptive_attention, is_tracing
+from compressor.models.dial import token_counts
 from compressor.models.families import Family, family_of_model
-from compressor.models.macs import token_counts
 from compressor.models.structure import LengthAdaptive
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ def make_length_adaptive(model: Model, settings: LengthAdaptive) -> Model:
         raise DialError(f"keep has {len(settings.keep)} entries, the model has {layers} layers: give one a layer.")
     backbone = family.backbone_of(model)
     if not isinstance(backbone, LengthAdaptiveBackbone):
-        model.__class__ = _subclass(LengthAdaptiveModel, type(model))
-        backbone.__class__ = _subclass(LengthAdaptiveBackbone, type(backbone))
+        _mix_in(LengthAdaptiveModel, model)
+        _mix_in(LengthAdaptiveBackbone, backbone)
     cast(Any, model).length_adaptive = settings
     cast(Any, backbone).family = family
     cast(Any, backbone).length_adaptive = settings
@@ -78,8 +78,12 @@ def make_length_adaptive(model: Model, settings: LengthAdaptive) -> Model:
     return model
 
 
+def _mix_in(mixin: type[nn.Module], module: Any) -> None:
+    module.__class__ = _subclass(mixin, type(module))
+
+
 @cache
-def _subclass(mixin: type, stock: type) -> type:
+def _subclass(mixin: Any, stock: Any) -> Any:
     return type(f"LengthAdaptive{stock.__name__}", (mixin, stock), {"stock_class": stock})
 
 
@@ -159,8 +163,10 @@ class LengthAdaptiveBackbone(nn.Module):
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         counts = self._counts(attention_mask)
+        if output_hidden_states is None:
+            output_hidden_states = cast(Any, self).config.output_hidden_states
         hidden_states = [states]
-        if not torch.jit.is_tracing() and bool(attention_mask.all()):
+        if not is_tracing() and bool(attention_mask.all()):
             tokens = _Sequence(states, None, None)
         else:
             tokens = _Sequence(states, attention_mask, None)
@@ -169,13 +175,14 @@ class LengthAdaptiveBackbone(nn.Module):
                 self._run_layer(layer, tokens, counts[index])
             if self.dial.kept is not None:
                 self.dial.kept.append(_positions(tokens))
-            hidden_states.append(tokens.hidden)
+            if output_hidden_states:
+                hidden_states.append(tokens.hidden)
         last = _restored(tokens) if self.length_adaptive.restore else tokens.hidden
         pooler = getattr(self, self.family.pooler, None) if self.family.pooler else None
         return BaseModelOutputWithPooling(
-            last_hidden_state=last,
+            last_hidden_state=cast(Any, last),
             pooler_output=pooler(last) if pooler is not None else None,
-            hidden_states=tuple(hidden_states) if output_hidden_states else None,
+            hidden_states=cast(Any, tuple(hidden_states)) if output_hidden_states else None,
         )
 
     def _embed(self, input_ids: Tensor, token_type_ids: Tensor | None) -> Tensor:
@@ -199,7 +206,7 @@ class LengthAdaptiveBackbone(nn.Module):
         keep = torch.tensor(settings.keep, dtype=torch.float32) if dial.keep is None else dial.keep
         if keep.shape[0] != len(settings.keep):
             raise DialError(f"keep has {keep.shape[0]} entries, the model has {len(settings.keep)} layers.")
-        if not torch.jit.is_tracing():
+        if not is_tracing():
             return list(token_counts(int(longest), keep.tolist(), settings.minimum, padded=real.shape[1]))
         wanted = torch.floor(keep.float() * longest.float() + 0.5).long().clamp(min=settings.minimum)
         return list(wanted.unbind(0))

@@ -1,27 +1,111 @@
-"""Multiply-accumulates and parameters of an encoder at a length configuration, and the arithmetic of the dial.
+"""Multiply-accumulates and parameters of a model at a length configuration. Imports nothing heavy.
 
-Imports nothing heavy. MACs as the Length-Adaptive Transformer counts them (its "GFLOPS" are MACs): with l_0 the input
-length and l_i the tokens that layer i keeps, for hidden size H and feed-forward size I,
+MACs as the Length-Adaptive Transformer counts them (what its tables call GFLOPS): with l_0 the input length, l_i the
+tokens that layer i keeps, H the hidden and I the feed-forward size,
 
-    sum_i [4·l_{i-1}·H² + 2·l_{i-1}²·H + 2·l_i·H·I] + LayerNorm elements + the head.
+    sum_i [4 l_{i-1} H^2 + 2 l_{i-1}^2 H + 2 l_i H I] + one for each element of each LayerNorm + the head.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import numpy as np
+from compressor.config.run import TaskName
+from compressor.errors import DialError
+from compressor.models.config_file import label_count
+from compressor.models.dial import keep_from_counts, token_counts, validate_keep
+from compressor.models.families import Family, family_of
+from compressor.models.structure import Structure
+from compressor.tasks.base import Task
+
+__all__ = ["count", "keep_from_counts", "parameter_count", "token_counts", "validate_keep"]
 
 
-def token_counts(n: int, keep: Sequence[float], minimum: int, *, padded: int | None = None) -> list[int]:
-    """Tokens kept by each layer: k_i = clip(floor(keep_i * n + 0.5), minimum, k_{i-1}), in float32 as in the graph.
+def count(
+    config: Mapping[str, Any],
+    structure: Structure,
+    *,
+    length: int,
+    keep: Sequence[float] | None = None,
+    counts: Sequence[int] | None = None,
+    task: Task | TaskName,
+) -> int:
+    """MACs of one input of `length` real tokens.
 
-    `n` is the longest row's count of real tokens; k_0 is the padded length (`padded`, at least n; None: n).
+    Args:
+        config: The `config.json` of the checkpoint.
+        structure: Its structure; a model that is not length-adaptive always runs at full length.
+        length: Tokens of the input.
+        keep: Length configuration; None: the structure's default.
+        counts: Tokens that each layer keeps, instead of `keep`.
+        task: The task, or its name; decides the head.
+
+    Raises:
+        DialError: `keep` or `counts` do not fit the model.
     """
-    counts: list[int] = []
-    last = n if padded is None else padded
-    for fraction in keep:
-        wanted = int(np.floor(np.float32(fraction) * np.float32(n) + np.float32(0.5)))
-        last = min(max(wanted, minimum), last)
-        counts.append(last)
-    return counts
+    family = family_of(config)
+    hidden, inner = family.hidden_size(config), family.intermediate_size(config)
+    embedding = family.embedding_size(config)
+    total = length * embedding  # LayerNorm
+    if embedding != hidden:
+        total += length * embedding * hidden
+    before = length
+    for kept in _kept(family.layer_count(config), structure, length, keep, counts):
+        total += 4 * before * hidden**2 + 2 * before**2 * hidden + 2 * kept * hidden * inner
+        total += (before + kept) * hidden  # LayerNorms
+        before = kept
+    return total + _head_macs(config, family, length, task)
+
+
+def parameter_count(config: Mapping[str, Any], task: Task | TaskName) -> int:
+    """Number of weights of the stock model that a `config.json` describes, the task's head included."""
+    family = family_of(config)
+    hidden, inner = family.hidden_size(config), family.intermediate_size(config)
+    embedding = family.embedding_size(config)
+    rows = int(config["vocab_size"]) + int(config["max_position_embeddings"])
+    if family.has_token_types:
+        rows += int(config.get("type_vocab_size", 2))
+    total = rows * embedding + 2 * embedding
+    if embedding != hidden:
+        total += embedding * hidden + hidden
+    layer = 4 * (hidden * hidden + hidden) + 2 * hidden * inner + inner + hidden + 2 * 2 * hidden
+    total += family.layer_count(config) * layer
+    outputs = _outputs(config, task)
+    total += hidden * outputs + outputs
+    return total + (hidden * hidden + hidden if _name(task) == "text-classification" else 0)
+
+
+def _kept(
+    layers: int, structure: Structure, length: int, keep: Sequence[float] | None, counts: Sequence[int] | None
+) -> list[int]:
+    adaptive = structure.length_adaptive
+    if adaptive is None:
+        if keep is not None or counts is not None:
+            raise DialError("the model is not length-adaptive: it has no length configuration.")
+        return [length] * layers
+    if counts is None:
+        keep = adaptive.keep if keep is None else keep
+        validate_keep(keep, layers)
+        return token_counts(length, keep, adaptive.minimum)
+    if len(counts) != layers:
+        raise DialError(f"counts has {len(counts)} entries, the model has {layers} layers: give one a layer.")
+    return list(counts)
+
+
+def _head_macs(config: Mapping[str, Any], family: Family, length: int, task: Task | TaskName) -> int:
+    hidden, outputs = family.hidden_size(config), _outputs(config, task)
+    if _name(task) == "text-classification":
+        return hidden * hidden + hidden * outputs
+    return length * hidden * outputs
+
+
+def _outputs(config: Mapping[str, Any], task: Task | TaskName) -> int:
+    if _name(task) == "question-answering":
+        return 2
+    labels = () if isinstance(task, str) else task.labels
+    return len(labels) or label_count(config)
+
+
+def _name(task: Task | TaskName) -> TaskName:
+    return task if isinstance(task, str) else task.name

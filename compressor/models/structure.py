@@ -7,7 +7,7 @@ Imports nothing heavy: `plan` and the MAC counter read it without torch.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from compressor.config.schema import Count, Ratio, parse, settings
@@ -40,6 +40,13 @@ class Structure:
     def to_config(self) -> dict[str, Any]:
         """The entry for `config.json`; kinds that do not apply are left out."""
         return {key: value for key, value in dataclasses.asdict(self).items() if value is not None}
+
+    def with_layers(self, kept: Sequence[int]) -> Structure:
+        """The structure of the same model with only the layers `kept` (indices from 0) left."""
+        if self.length_adaptive is None:
+            return self
+        keep = [self.length_adaptive.keep[index] for index in kept]
+        return dataclasses.replace(self, length_adaptive=dataclasses.replace(self.length_adaptive, keep=keep))
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Structure:

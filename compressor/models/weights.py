@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -49,7 +50,7 @@ def read_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
         raise CheckpointError(_damaged(folder / WEIGHTS, error)) from error
 
 
-def write_weights(weights: dict[str, torch.Tensor], folder: Path) -> None:
+def write_weights(weights: Mapping[str, torch.Tensor], folder: Path) -> None:
     """Write weights as safetensors; raises `StorageError` where the disk refuses (it may be full)."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     try:

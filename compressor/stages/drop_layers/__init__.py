@@ -1,0 +1,1 @@
+"""Keep chosen encoder layers of a checkpoint."""
