@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
+
+from compressor.errors import RequestError
 
 WEIGHT_INPUT: Mapping[str, int] = {"MatMul": 1, "Gemm": 1, "Attention": 1}
 """Which input of a product holds its weights [in, out]."""
@@ -95,3 +99,15 @@ def is_quantized(model: ModelProto) -> bool:
     """Whether any node computes in int8 or converts to or from it."""
     marks = INTEGER_OPS | {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QEmbedLayerNormalization"}
     return any(node.op_type in marks for node in all_nodes(model))
+
+
+def check_patterns(pass_name: str, patterns: Sequence[str], names: Sequence[str]) -> None:
+    """Raise `RequestError` with the nearest node names for a pattern that fits none."""
+    for pattern in patterns:
+        if any(fnmatchcase(name, pattern) for name in names):
+            continue
+        plain = pattern.replace("*", "").replace("?", "")
+        near = [name for name in names if plain.lower() in name.lower()][:3]
+        near = near or difflib.get_close_matches(plain, names, n=3, cutoff=0.3)
+        hint = f"near names: {', '.join(near)}." if near else f"the first node is '{names[0]}'."
+        raise RequestError(f"{pass_name}: exclude '{pattern}' fits no node of the graph; {hint}")

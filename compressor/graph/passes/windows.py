@@ -38,7 +38,9 @@ class Windows:
         names = [name for name in inputs if name in TOKENS]
         pad_id = int(getattr(tokenizer, "pad_token_id", None) or 0)
         self.groups = list(by_length(self.lengths, size=batch_size))
-        self.feeds: list[Feed] = [pad([self.features[index] for index in group], names, pad_id) for group in self.groups]
+        self.feeds: list[Feed] = [
+            pad([self.features[index] for index in group], names, pad_id) for group in self.groups
+        ]
 
     def outputs(self, session: onnxruntime.InferenceSession, extra: Mapping[str, NDArray[Any]]) -> list[Rows]:
         """One mapping of unpadded float32 rows a feature; `extra` is fed beside the tokens (the dial)."""

@@ -17,8 +17,8 @@ from onnxruntime.quantization.calibrate import CalibrationMethod, HistogramColle
 
 from compressor.errors import PassError, RequestError
 from compressor.graph.context import PassContext
-from compressor.graph.passes.batches import TOKENS, by_length, pad
 from compressor.graph.passes.quantize.settings import QuantizeSettings
+from compressor.graph.passes.windows import Windows
 
 Feed = dict[str, NDArray[Any]]
 Ranges = Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
@@ -37,14 +37,9 @@ def calibration_feeds(model: onnx.ModelProto, settings: QuantizeSettings, contex
             "quantize: static int8 needs calibration data, which is a part of the training data, and there is none: "
             "give data.train and data.calibration above 0, or use mode: dynamic."
         )
-    features = context.task.features(examples, context.tokenizer, labelled=False)
-    names = [entry.name for entry in model.graph.input if entry.name in TOKENS]
-    pad_id = int(getattr(context.tokenizer, "pad_token_id", None) or 0)
-    feeds: list[Feed] = []
-    for group in by_length([feature.length for feature in features], size=settings.batch_size):
-        feed: Feed = dict(pad([features[index] for index in group], names, pad_id))
-        feeds.append({**feed, **full_length(model)})
-    return feeds
+    names = [entry.name for entry in model.graph.input]
+    windows = Windows(context.task, context.tokenizer, examples, names, settings.batch_size)
+    return [{**feed, **full_length(model)} for feed in windows.feeds]
 
 
 def full_length(model: onnx.ModelProto) -> Feed:

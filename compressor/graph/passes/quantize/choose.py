@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from onnx import ModelProto
 
-from compressor.errors import PassError, RequestError
-from compressor.graph.passes.nodes import Product, all_nodes, products
+from compressor.errors import PassError
+from compressor.graph.passes.nodes import Product, all_nodes, check_patterns, products
 from compressor.graph.passes.quantize.settings import QuantizeSettings
 
 
@@ -22,7 +20,7 @@ def choose_products(model: ModelProto, settings: QuantizeSettings, *, bodies: bo
         RequestError: An `exclude` pattern fits no node.
         PassError: Nothing is left to quantize.
     """
-    check_patterns(settings.exclude, [node.name for node in all_nodes(model)])
+    check_patterns("quantize", settings.exclude, [node.name for node in all_nodes(model)])
     chosen: list[Product] = []
     left: list[str] = []
     for product in products(model):
@@ -43,15 +41,3 @@ def choose_products(model: ModelProto, settings: QuantizeSettings, *, bodies: bo
             "exclude and smallest_width, and that the graph is not quantized or cast to float16 already."
         )
     return chosen, left
-
-
-def check_patterns(patterns: Sequence[str], names: Sequence[str]) -> None:
-    """Raise `RequestError` with the nearest node names for a pattern that fits none."""
-    for pattern in patterns:
-        if any(fnmatchcase(name, pattern) for name in names):
-            continue
-        plain = pattern.replace("*", "").replace("?", "")
-        near = [name for name in names if plain.lower() in name.lower()][:3]
-        near = near or difflib.get_close_matches(plain, names, n=3, cutoff=0.3)
-        hint = f"near names: {', '.join(near)}." if near else f"the first node is '{names[0]}'."
-        raise RequestError(f"quantize: exclude '{pattern}' fits no node of the graph; {hint}")

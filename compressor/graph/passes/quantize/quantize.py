@@ -11,6 +11,7 @@ import onnx
 
 from compressor.errors import PassError
 from compressor.graph.context import PassContext, PassResult
+from compressor.graph.files import load
 from compressor.graph.passes.cast.cast import run as run_cast
 from compressor.graph.passes.cast.settings import CastSettings
 from compressor.graph.passes.nodes import integer_products, is_quantized, name_nodes
@@ -40,7 +41,7 @@ def run(source: Path, target: Path, settings: object, context: PassContext) -> P
         shutil.copyfile(source, target)
         reason = f"the profile '{context.device.name}' is fast at float32: nothing was quantized"
         return PassResult(target, {"scheme": "float32", "note": reason})
-    model = onnx.load(source)
+    model = load(source)
     if is_quantized(model):
         raise PassError(f"quantize: {source.name} is quantized already: leave one pass 'quantize' in the recipe.")
     name_nodes(model)
@@ -73,7 +74,7 @@ def _quantize(
             notes |= nncf_int8(model, chosen, scheme, feeds, settings, context, target)
         else:
             static_int8(model, chosen, scheme, feeds, settings, context, target)
-    result = onnx.load(target)
+    result = load(target)
     done = integer_products(result)
     if done == 0:
         raise PassError(

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import functools
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+import numpy as np
+import onnxruntime
 
 from compressor.errors import PassError, RequestError
-from compressor.graph import dial, metadata
+from compressor.graph import dial
 from compressor.graph.context import PassContext, PassResult
-from compressor.graph.passes.search_lengths.evaluate import Evaluator
+from compressor.graph.files import load, save
 from compressor.graph.passes.search_lengths.evolution import Gene, Point, Schedule, Space, choose, evolve
 from compressor.graph.passes.search_lengths.latency import Stopwatch
 from compressor.graph.passes.search_lengths.settings import SearchLengthsSettings
 from compressor.graph.passes.search_lengths.table import dial_table
 from compressor.graph.passes.session import open_session
+from compressor.graph.passes.windows import Windows
 from compressor.models import macs
 from compressor.models.config_file import read_config
 from compressor.models.structure import LengthAdaptive, Structure
@@ -33,14 +36,15 @@ def run(source: Path, target: Path, settings: object, context: PassContext) -> P
         PassError: The graph has no dial.
         RequestError: There is no search data, or the budget is below the smallest configuration's cost.
     """
-    assert isinstance(settings, SearchLengthsSettings)
+    settings = cast(SearchLengthsSettings, settings)
     config = read_config(context.checkpoint.path)
     structure = Structure.from_config(config)
     adaptive = _require_dial(source, structure)
     examples = _examples(settings, context)
-    session = open_session(source, context.device)
-    evaluator = Evaluator(session, context.task, context.tokenizer, examples, settings.batch_size)
-    length = settings.reference_length or min(max(evaluator.lengths), context.task.max_length)
+    session = _session(source, target, context)
+    inputs = [entry.name for entry in session.get_inputs()]
+    windows = Windows(context.task, context.tokenizer, examples, inputs, settings.batch_size)
+    length = settings.reference_length or max(windows.lengths)
     space = Space(layers=len(adaptive.keep), longest=length, minimum=adaptive.minimum)
 
     def keep_of(gene: Gene) -> list[float]:
@@ -78,7 +82,7 @@ def run(source: Path, target: Path, settings: object, context: PassContext) -> P
             space,
             schedule,
             cost,
-            lambda gene: evaluator.metric(keep_of(gene)),
+            lambda gene: windows.metric(session, {"keep": np.asarray(keep_of(gene), dtype=np.float32)}),
             seed=context.seed,
             budget=budget,
             spacing=macs_of,
@@ -102,8 +106,9 @@ def run(source: Path, target: Path, settings: object, context: PassContext) -> P
     )
     keep = keep_of(chosen.gene)
     shutil.copyfile(source, target)
-    dial.set_default(target, keep)
-    metadata.write(target, {"dial": json.dumps({"length": length, "metric": metric_name, "rows": rows})})
+    if dial.kind(load(target, weights=False)) != "required":
+        dial.set_default(target, keep)
+    dial.write_table(target, rows)
     notes: dict[str, Any] = {
         "keep": keep,
         "tokens": list(chosen.gene),
@@ -118,7 +123,7 @@ def run(source: Path, target: Path, settings: object, context: PassContext) -> P
         "full_metric": full.metric,
         "within_max_drop": within_drop,
         "evaluations": len(points),
-        "windows": len(evaluator.features),
+        "windows": len(windows.features),
         "table": rows,
         **limits,
     }
@@ -126,12 +131,27 @@ def run(source: Path, target: Path, settings: object, context: PassContext) -> P
 
 
 def _require_dial(source: Path, structure: Structure) -> LengthAdaptive:
-    if structure.length_adaptive is None or dial.read_default(source) is None:
+    if structure.length_adaptive is None or dial.kind(load(source, weights=False)) is None:
         raise PassError(
             f"search_lengths: {source.name} has no length dial (input 'keep'): add the stage length_adaptive "
             "to the recipe, or take the pass search_lengths out."
         )
     return structure.length_adaptive
+
+
+def _session(source: Path, target: Path, context: PassContext) -> onnxruntime.InferenceSession:
+    """A session whose dial can be turned; a fixed dial is made an input in a copy that only lives here."""
+    model = load(source)
+    if dial.kind(model) != "fixed":
+        return open_session(source, context.device)
+    default = dial.default(source)
+    dial.install(model, default or [], "optional")
+    copy = target.with_name(f"{target.stem}.searched.onnx")
+    save(model, copy)
+    try:
+        return open_session(copy, context.device)
+    finally:
+        copy.unlink()
 
 
 def _examples(settings: SearchLengthsSettings, context: PassContext) -> Sequence[Any]:
