@@ -70,8 +70,21 @@ class Keys:
             parts["host"] = host.describe()
         return make_key(entry.spec.name, parts)
 
-    def evaluation(self, graph: str, checkpoint: str) -> str:
-        """Parity and metric of a graph on the held-out data."""
+    def parity(self, plain: str) -> str:
+        """How closely the plain export follows PyTorch."""
+        return make_key(
+            "parity",
+            {
+                "version": 1,
+                "graph": plain,
+                "data": self._data(("dev",)),
+                "tolerance": self.request.export.parity_tolerance,
+                "libraries": versions(("onnxruntime", "torch")),
+            },
+        )
+
+    def evaluation(self, graph: str, checkpoint: str, keep: Sequence[float] | None) -> str:
+        """Metric of a graph on the held-out data."""
         machine = {key: value for key, value in host.describe().items() if key in ("cpu", "flags", "machine")}
         return make_key(
             "evaluation",
@@ -79,11 +92,12 @@ class Keys:
                 "version": 1,
                 "graph": graph,
                 "checkpoint": checkpoint,
+                "keep": None if keep is None else list(keep),
                 "task": self._task(),
                 "data": self._data(("dev",)),
                 "providers": to_mapping(self.request.device)["providers"],
                 "host": machine,
-                "libraries": versions(("onnxruntime", "torch")),
+                "libraries": versions(("onnxruntime",)),
             },
         )
 
@@ -115,6 +129,12 @@ def versions(names: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def file_fingerprint(file: Path) -> str:
+    """SHA-256 of a file's content."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def folder_fingerprint(folder: Path, memo: Path) -> str:
     """SHA-256 over names and contents of a checkpoint's files; `memo` remembers large files by size and time."""
     known: dict[str, str] = {}
@@ -129,8 +149,7 @@ def folder_fingerprint(folder: Path, memo: Path) -> str:
         stat = file.stat()
         tag = f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns}"
         if tag not in seen:
-            with file.open("rb") as stream:
-                seen[tag] = hashlib.file_digest(stream, "sha256").hexdigest()
+            seen[tag] = file_fingerprint(file)
         whole.update(f"{file.name} {seen[tag]}\n".encode())
     if seen != known:
         memo.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,157 @@
+"""Puts the results of a run together: the facts that gates judge, and the manifest."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from compressor.artifact import config as artifact_config
+from compressor.artifact.manifest import Dial, DialSetting, Manifest, Measurement, StageRow
+from compressor.devices import host
+from compressor.graph import dial as dials
+from compressor.models import macs
+from compressor.models.config_file import read_config
+from compressor.models.structure import Structure
+from compressor.rows import Row
+from compressor.steps import Graph, Steps
+from compressor.validation.gates import Facts, Verdict
+
+_SEARCHED = "the part of the training data held out for the search"
+
+
+def facts(steps: Steps, rows: Sequence[Row]) -> Facts:
+    """What the gates are judged on: the last row against the first."""
+    teacher, artifact = rows[0], rows[-1]
+    speed, baseline = artifact.speed, teacher.speed
+    return Facts(
+        metric_name=steps.task.metric_names[0],
+        metric=artifact.evaluation.primary,
+        teacher_metric=teacher.evaluation.primary,
+        parity_max_abs=artifact.parity.max_abs,
+        parity_tolerance=steps.request.export.parity_tolerance,
+        size_bytes=artifact.size_bytes,
+        p50_ms=speed.p50_ms if speed else None,
+        teacher_p50_ms=baseline.p50_ms if baseline else None,
+        peak_memory_mb=speed.peak_memory_mb if speed else None,
+        device=steps.request.device.name,
+        measured_on=speed.measured_on if speed else "this machine",
+    )
+
+
+def manifest_of(
+    steps: Steps, rows: Sequence[Row], graph: Graph, verdicts: Sequence[Verdict], request_key: str
+) -> Manifest:
+    """Everything that is known of the result."""
+    request, task, data = steps.request, steps.task, steps.data
+    teacher, artifact = rows[0], rows[-1]
+    speeds = {row.name: row.speed.to_mapping() for row in rows if row.speed and row.kind != "stage"}
+    return Manifest(
+        task=task.name,
+        labels=list(task.labels),
+        multi_label=task.multi_label,
+        request=request.resolved(),
+        request_key=request_key,
+        device=dataclasses.asdict(request.device),
+        teacher={
+            "name": request.teacher_name,
+            "key": steps.teacher.key,
+            "metrics": dict(teacher.evaluation.metrics),
+        },
+        data={
+            "name": data.name,
+            "examples": {part: len(data.part(part)) for part in ("train", "calibration", "search", "dev")},
+            "fingerprints": dict(data.fingerprints),
+        },
+        seed=request.seed,
+        preprocessing=artifact_config.preprocessing_settings(task, steps.tokenizer),
+        decoding=artifact_config.decoding_settings(task),
+        metrics=dict(artifact.evaluation.metrics),
+        host=host.describe(),
+        agreement=dataclasses.asdict(artifact.agreement),
+        parity=dataclasses.asdict(artifact.parity),
+        gates=[dataclasses.asdict(verdict) for verdict in verdicts],
+        measurements=_measurements(steps, artifact, teacher),
+        speed=speeds,
+        stages=[_stage_row(row) for row in rows],
+        passes=graph.notes,
+        dial=_dial(steps, graph, artifact),
+        versions=host.versions(),
+    )
+
+
+def _stage_row(row: Row) -> StageRow:
+    return StageRow(
+        name=row.name,
+        metric=row.evaluation.primary,
+        size_bytes=row.size_bytes,
+        macs=row.macs,
+        p50_ms=row.speed.p50_ms if row.speed else None,
+        measured_on=row.speed.measured_on if row.speed else None,
+        seconds=row.seconds,
+        notes={"agreement": row.agreement.same, "parity_max_abs": row.parity.max_abs},
+    )
+
+
+def _measurements(steps: Steps, artifact: Row, teacher: Row) -> list[Measurement]:
+    """Each number with how and where it was taken."""
+    held_out = f"{artifact.agreement.examples} held-out examples of {steps.data.name}"
+    found = [
+        Measurement(name=name, value=value, unit="points", how=held_out, where="the file itself", on_device=False)
+        for name, value in artifact.evaluation.metrics.items()
+    ]
+    size = artifact.size_bytes / 1e6
+    found.append(Measurement(name="size", value=size, unit="MB", how="model.onnx", where="disk", on_device=True))
+    speed = artifact.speed
+    if speed is None:
+        return found
+    how = (
+        f"{speed.length} real tokens, batch {speed.batch_size}, {speed.threads} threads, {speed.rounds} rounds of "
+        f"{speed.runs} runs after warm-up, each in a fresh process, {', '.join(speed.providers)}"
+    )
+    values: list[tuple[str, float | None, str]] = [
+        ("latency p50", speed.p50_ms, "ms"),
+        ("latency p90", speed.p90_ms, "ms"),
+        ("latency p99", speed.p99_ms, "ms"),
+        ("first call", speed.first_call_ms, "ms"),
+        ("throughput", speed.throughput_per_s, "rows/s"),
+        ("peak memory", speed.peak_memory_mb, "MiB"),
+        ("energy", speed.energy_mj, "mJ a call"),
+    ]
+    if teacher.speed is not None:
+        values.append(("speed-up over the teacher's float32 export", teacher.speed.p50_ms / speed.p50_ms, "times"))
+    for name, number, unit in values:
+        note = f"{how}; {speed.energy_note}" if name == "energy" else how
+        found.append(
+            Measurement(name=name, value=number, unit=unit, how=note, where=speed.measured_on, on_device=speed.on_device)
+        )
+    return found
+
+
+def _dial(steps: Steps, graph: Graph, artifact: Row) -> Dial | None:
+    config = read_config(graph.checkpoint.path)
+    structure = Structure.from_config(config)
+    if structure.length_adaptive is None or artifact.keep is None:
+        return None
+    layers = len(artifact.keep)
+    metric = steps.task.metric_names[0]
+    table: list[dict[str, Any]] = dials.read_table(graph.path)
+    full = macs.count(config, structure, length=steps.task.max_length, keep=[1.0] * layers, task=steps.task.name)
+    return Dial(
+        kind=steps.request.dial,
+        layers=layers,
+        minimum=structure.length_adaptive.minimum,
+        default=list(artifact.keep),
+        full_macs=full,
+        metric_data=_SEARCHED if table else "",
+        settings=[
+            DialSetting(
+                name=f"setting-{place}",
+                keep=row["keep"],
+                macs=row.get("macs"),
+                metric=row.get(metric),
+                p50_ms=row.get("latency_ms"),
+            )
+            for place, row in enumerate(table, start=1)
+        ],
+    )

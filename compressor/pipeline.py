@@ -1,0 +1,123 @@
+"""The whole flow, one way: teacher, stages, export, passes, validate, gate, artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from compressor.cache import Cache, storage_errors
+from compressor.devices.identity import is_this_machine
+from compressor.errors import ArtifactError, ArtifactExistsError
+from compressor.plan import identity, planned_steps, teacher_stage
+from compressor.progress import Progress, Silent
+from compressor.request import Request
+from compressor.rows import Row, make_row, tell, with_speed
+from compressor.steps import Graph, Steps
+from compressor.teacher import find_teacher, labels_for
+from compressor.validation.gates import Verdict
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run gave: the artifact's folder, the table's rows and the gates' verdicts (none if it was there)."""
+
+    artifact: Path
+    already_there: bool
+    rows: Sequence[Row] = ()
+    verdicts: Sequence[Verdict] = ()
+
+
+def run(request: Request, progress: Progress | None = None) -> Outcome:
+    """Turn a request into an artifact, going on from whatever the cache holds.
+
+    Raises `CompressorError`s: among them `ArtifactExistsError` (another artifact is in the way) before any work,
+    and `GateRefusedError` at the end, with the report kept under `exports/.refused/`.
+    """
+    cache = Cache(request.output / ".cache")
+    with cache.in_use(), storage_errors(request.output):
+        steps, request_key = prepare(request, cache, progress or Silent())
+        if artifact_is_there(request, request_key):
+            return Outcome(request.artifact, already_there=True)
+        rows, graph = compress(steps)
+        return conclude(steps, with_speed(steps, rows), graph, request_key)
+
+
+def prepare(request: Request, cache: Cache, progress: Progress) -> tuple[Steps, str]:
+    """Data, teacher (fine-tuned first if it has no head for the task) and the key that tells requests apart."""
+    from compressor.data import load
+    from compressor.models.checkpoint import has_head
+    from compressor.models.config_file import read_config
+    from compressor.tasks import make_task
+
+    data = load(request.data, request.task, request.seed)
+    teacher = find_teacher(request, cache)
+    labels = labels_for(read_config(teacher.path), request.task, data.labels)
+    task = make_task(request.task, request.features, labels, multi_label=data.multi_label)
+    steps = Steps(request, task, data, teacher, cache, progress)
+    before = [] if has_head(teacher.path, task) else [teacher_stage()]
+    planned = planned_steps(request, steps.keys, teacher.key, before=before)
+    for entry in before:
+        steps.teacher, _ = steps.stage(entry, teacher)
+    return steps, identity(request, planned, data.fingerprints)
+
+
+def compress(steps: Steps) -> tuple[list[Row], Graph]:
+    """Stages, export and passes; every result that is exported becomes a row. Returns the final graph too."""
+    request = steps.request
+    baseline = steps.export(steps.teacher)
+    rows = [make_row(steps, "teacher", "teacher", baseline, baseline, None)]
+    tell(steps.progress, rows[0])
+    student, plain = steps.teacher, baseline
+    for entry in request.stages:
+        student, seconds = steps.stage(entry, student)
+        if request.export_each_stage:
+            plain = steps.export(student)
+            rows.append(make_row(steps, entry.key, "stage", steps.fused(plain), plain, rows[0], seconds))
+            tell(steps.progress, rows[-1])
+    plain = graph = steps.export(student)
+    for step in request.passes:
+        graph = steps.graph_pass(step, graph)
+    rows.append(make_row(steps, "artifact", "artifact", graph, plain, rows[0]))
+    tell(steps.progress, rows[-1])
+    return rows, graph
+
+
+def artifact_is_there(request: Request, request_key: str) -> bool:
+    """Whether the artifact of this very request stands already (verified); another one there is an error."""
+    from compressor.artifact import manifest, verify, write
+
+    write.recover(request.artifact)
+    if not request.artifact.exists():
+        return False
+    try:
+        same = manifest.read(request.artifact).request_key == request_key
+        if same:
+            verify.verify(request.artifact)
+            return True
+    except ArtifactError as error:
+        if request.overwrite:
+            return False
+        raise ArtifactError(f"{error} Replace it with overwrite=true.") from error
+    if request.overwrite:
+        return False
+    raise ArtifactExistsError(
+        f"{request.artifact} holds the artifact of another request: replace it with overwrite=true, "
+        "or write elsewhere with output=DIR."
+    )
+
+
+def conclude(steps: Steps, rows: Sequence[Row], graph: Graph, request_key: str) -> Outcome:
+    """Judge the gates, then write the artifact, or keep the report and refuse."""
+    from compressor.artifact import write
+    from compressor.assemble import facts, manifest_of
+    from compressor.validation import gates
+
+    request = steps.request
+    verdicts = gates.judge(request.gates, facts(steps, rows), is_this_machine(request.device))
+    manifest = manifest_of(steps, rows, graph, verdicts, request_key)
+    if gates.missed(verdicts):
+        write.write_refused(request.output / ".refused" / request.place, manifest)
+        gates.require(verdicts)
+    write.write_artifact(request.artifact, graph.path, graph.checkpoint.path, manifest, steps.task, overwrite=True)
+    return Outcome(request.artifact, already_there=False, rows=rows, verdicts=verdicts)

@@ -1,0 +1,84 @@
+"""The lines of the final table: teacher, each stage, artifact."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from compressor.config.run import MeasureSettings
+from compressor.devices import inputs, local
+from compressor.devices.speed import Speed
+from compressor.models import macs
+from compressor.models.config_file import read_config
+from compressor.models.structure import Structure
+from compressor.progress import Progress
+from compressor.steps import Graph, Steps
+from compressor.validation.agreement import Agreement, agreement
+from compressor.validation.metric import Evaluation
+from compressor.validation.parity import Parity
+
+Kind = Literal["teacher", "stage", "artifact"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One exported result with everything that was found out about it."""
+
+    name: str
+    kind: Kind
+    graph: Graph
+    size_bytes: int
+    keep: tuple[float, ...] | None  # the length configuration it was judged at; None: no dial
+    macs: int  # at the task's longest input and `keep`
+    evaluation: Evaluation
+    parity: Parity
+    agreement: Agreement
+    seconds: float | None = None  # that a stage took when it was made
+    speed: Speed | None = None
+
+
+def make_row(
+    steps: Steps, name: str, kind: Kind, graph: Graph, plain: Graph, teacher: Row | None, seconds: float | None = None
+) -> Row:
+    """Judge one graph: metric, parity of the `plain` export behind it, agreement with the teacher, MACs."""
+    keep = steps.keep_of(graph)
+    check = steps.check(graph, plain, keep if steps.request.dial == "required" else None)
+    config = read_config(graph.checkpoint.path)
+    return Row(
+        name=name,
+        kind=kind,
+        graph=graph,
+        size_bytes=graph.path.stat().st_size,
+        keep=None if keep is None else tuple(keep),
+        macs=macs.count(
+            config, Structure.from_config(config), length=steps.task.max_length, keep=keep, task=steps.task.name
+        ),
+        evaluation=check.evaluation,
+        parity=check.parity,
+        agreement=agreement(steps.task, (teacher.evaluation if teacher else check.evaluation), check.evaluation),
+        seconds=seconds,
+    )
+
+
+def with_speed(steps: Steps, rows: Sequence[Row]) -> list[Row]:
+    """The same rows with their speed, all measured in one go, in turn, on the same input."""
+    request = steps.request
+    settings: MeasureSettings = request.measure
+    length = settings.length or steps.task.max_length
+    batch = inputs.of_length(steps.features, length, settings.batch_size)
+    asked = [
+        local.Row(row.name, row.graph.path, batch, row.keep if request.dial == "required" else None) for row in rows
+    ]
+    with steps.progress.bar("measure speed", len(asked) * (settings.rounds + 1)) as bar:
+        note: Callable[[str], None] = lambda name: bar.advance(note=name)  # noqa: E731
+        speeds = local.measure_many(asked, request.device, settings, on_step=note)
+    return [dataclasses.replace(row, speed=speeds[row.name]) for row in rows]
+
+
+def tell(progress: Progress, row: Row) -> None:
+    """One line for a result that is ready: metric, size, and the time that it took to make."""
+    metric, value = next(iter(row.evaluation.metrics.items()))
+    time = "" if row.seconds is None else f", {row.seconds:.0f} s"
+    progress.line(f"{row.name}: {metric} {value:.2f}, {row.size_bytes / 1e6:.1f} MB{time}")

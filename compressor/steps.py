@@ -1,0 +1,210 @@
+"""The single steps of a run, each kept in the cache: teacher, stage, export, pass, check."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compressor.cache import Cache, Entry
+from compressor.data.splits import Splits
+from compressor.errors import DataError, StorageError
+from compressor.graph.context import PassContext
+from compressor.keys import Keys
+from compressor.models.config_file import read_config
+from compressor.models.structure import Structure
+from compressor.progress import Progress
+from compressor.request import PassEntry, Request, StageEntry
+from compressor.stages.context import Checkpoint, StageContext
+from compressor.tasks.base import Feature, Task
+from compressor.validation.metric import Evaluation
+from compressor.validation.parity import Parity
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+MODEL = "model.onnx"
+
+
+@dataclass(frozen=True)
+class Graph:
+    """An ONNX file in the cache, the checkpoint it was exported from, and what the passes found out, by key."""
+
+    path: Path
+    key: str
+    checkpoint: Checkpoint
+    notes: dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Check:
+    """Metric of a graph on the held-out data, and how closely the plain export follows PyTorch."""
+
+    evaluation: Evaluation
+    parity: Parity
+
+
+class Steps:
+    """Makes the results of one request, or finds them in the cache."""
+
+    def __init__(
+        self, request: Request, task: Task, data: Splits, teacher: Checkpoint, cache: Cache, progress: Progress
+    ) -> None:
+        from compressor.models.checkpoint import load_tokenizer
+
+        self.request = request
+        self.task = task
+        self.data = data
+        self.teacher = teacher
+        self.cache = cache
+        self.progress = progress
+        self.keys = Keys(request, task.labels, data.fingerprints)
+        self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(teacher.path)
+        self._features: list[Feature] | None = None
+
+    @property
+    def features(self) -> Sequence[Feature]:
+        """Model inputs of the held-out examples."""
+        if self._features is None:
+            self._features = self.task.features(self.data.dev, self.tokenizer, labelled=False)
+        return self._features
+
+    def stage(self, entry: StageEntry, source: Checkpoint) -> tuple[Checkpoint, float]:
+        """A stage's checkpoint, and the seconds that it took when it was made."""
+
+        def make(output: Path, work: Path) -> None:
+            context = StageContext(
+                task=self.task,
+                data=self.data,
+                teacher=self.teacher,
+                device=self.request.device,
+                seed=self.request.seed,
+                output=output,
+                work=work,
+                progress=self.progress,
+            )
+            entry.spec.load_run()(source, entry.settings, context)
+
+        missing = [part for part in entry.spec.reads if not self.data.part(part)]
+        if missing:
+            raise DataError(
+                f"stage '{entry.key}' needs {missing[0]} data and '{self.data.name}' has none: give data.train=..., "
+                f"or take the stage out with ~recipe.stages.{entry.key}."
+            )
+        key = self.keys.stage(entry, source.key, self.teacher.key)
+        made = self.cache.get_or_make(key, self._title(f"stage {entry.key}"), make)
+        return Checkpoint(made.path, made.key), made.seconds
+
+    def export(self, checkpoint: Checkpoint) -> Graph:
+        """The plain float32 graph of a checkpoint."""
+        from compressor.graph.export import export
+
+        def make(output: Path, work: Path) -> None:
+            export(checkpoint, self.task, output / MODEL, opset=self.request.opset, dial=self.request.dial)
+
+        made = self.cache.get_or_make(self.keys.export(checkpoint.key), self._title("export"), make)
+        return Graph(made.path / MODEL, made.key, checkpoint, {})
+
+    def graph_pass(self, entry: PassEntry, source: Graph) -> Graph:
+        """The graph that a pass makes of another one."""
+
+        def make(output: Path, work: Path) -> dict[str, Any]:
+            context = PassContext(
+                task=self.task,
+                data=self.data,
+                tokenizer=self.tokenizer,
+                checkpoint=source.checkpoint,
+                device=self.request.device,
+                seed=self.request.seed,
+                progress=self.progress,
+            )
+            return entry.spec.load_run()(source.path, output / MODEL, entry.settings, context).notes
+
+        key = self.keys.graph_pass(entry, source.key, source.checkpoint.key)
+        made = self.cache.get_or_make(key, self._title(f"pass {entry.key}"), make)
+        return Graph(made.path / MODEL, made.key, source.checkpoint, {**source.notes, entry.key: made.notes})
+
+    def fused(self, plain: Graph) -> Graph:
+        """A stage's graph as the recipe fuses it; the plain one if its passes do not begin with `fuse`."""
+        first = self.request.passes[:1]
+        return self.graph_pass(first[0], plain) if first and first[0].spec.name == "fuse" else plain
+
+    def check(self, graph: Graph, plain: Graph, keep: Sequence[float] | None) -> Check:
+        """Metric of `graph` at `keep` (None: its default), and parity of the `plain` export behind it."""
+        from compressor.validation.metric import evaluate
+        from compressor.validation.parity import compare
+
+        def measure(output: Path, work: Path) -> dict[str, Any]:
+            with self.progress.bar("evaluate", len(self.features)) as bar:
+                done = 0
+
+                def on_rows(rows: int) -> None:
+                    nonlocal done
+                    bar.advance(rows - done)
+                    done = rows
+
+                found = evaluate(
+                    graph.path,
+                    self.task,
+                    self.data.dev,
+                    self.tokenizer,
+                    self.request.device,
+                    keep,
+                    features=self.features,
+                    on_rows=on_rows,
+                )
+            np.save(output / "scores.npy", found.example_scores)
+            _write_json(output / "predictions.json", found.predictions)
+            return {"metrics": found.metrics, "windows": found.windows}
+
+        def follow(output: Path, work: Path) -> dict[str, Any]:
+            tolerance = self.request.export.parity_tolerance
+            found = compare(
+                plain.checkpoint, plain.path, self.task, self.tokenizer, self.data.dev[:64], tolerance=tolerance
+            )
+            return asdict(found)
+
+        evaluation = self.cache.get_or_make(
+            self.keys.evaluation(graph.key, graph.checkpoint.key, keep), self._title("evaluation"), measure
+        )
+        parity = self.cache.get_or_make(self.keys.parity(plain.key), self._title("parity"), follow)
+        return Check(_evaluation(evaluation), Parity(**parity.notes))
+
+    def keep_of(self, graph: Graph) -> list[float] | None:
+        """The length configuration that a graph runs at by itself, or must be given; None: it has no dial."""
+        from compressor.graph import dial
+
+        if dial.layers(graph.path) is None:
+            return None
+        default = dial.default(graph.path)
+        if default is not None:
+            return default
+        chosen = [notes["keep"] for notes in graph.notes.values() if "keep" in notes]
+        structure = Structure.from_config(read_config(graph.checkpoint.path))
+        trained = structure.length_adaptive.keep if structure.length_adaptive else None
+        return list(chosen[-1]) if chosen else trained
+
+    def _title(self, what: str) -> str:
+        return f"{what} of {self.request.place}"
+
+
+def _evaluation(entry: Entry) -> Evaluation:
+    """An evaluation as it was kept; fresh ones are read back too, so that both compare equal."""
+    predictions = json.loads((entry.path / "predictions.json").read_text(encoding="utf-8"))
+    return Evaluation(
+        metrics=entry.notes["metrics"],
+        predictions=predictions,
+        example_scores=np.load(entry.path / "scores.npy"),
+        windows=entry.notes["windows"],
+    )
+
+
+def _write_json(path: Path, value: Any) -> None:
+    try:
+        path.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
+    except TypeError as error:
+        raise StorageError(f"predictions cannot be kept as JSON: {error}") from error

@@ -1,0 +1,66 @@
+"""The teacher of a run: found, identified, and its labels in the order of its outputs. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from compressor.cache import Cache, make_key
+from compressor.config.run import TaskName
+from compressor.errors import TaskError
+from compressor.keys import file_fingerprint, folder_fingerprint
+from compressor.models.config_file import labels_of
+from compressor.models.locate import locate
+from compressor.request import Request
+from compressor.stages.context import Checkpoint
+
+_HEADS: dict[TaskName, str] = {
+    "question-answering": "ForQuestionAnswering",
+    "text-classification": "ForSequenceClassification",
+    "token-classification": "ForTokenClassification",
+}
+
+
+def teacher_key(request: Request, cache: Cache) -> str:
+    """What the teacher's weights, config and tokenizer are, as a cache key."""
+    if request.teacher.source == "demo":
+        from compressor.data.demo.teacher import WEIGHTS
+
+        return make_key("teacher", {"task": request.task, "weights": file_fingerprint(WEIGHTS)})
+    folder = locate(request.teacher.path or "")
+    return make_key("teacher", {"files": folder_fingerprint(folder, cache.root / ".fingerprints.json")})
+
+
+def find_teacher(request: Request, cache: Cache) -> Checkpoint:
+    """The teacher's checkpoint: the embedded one written out, or a local folder or hub name."""
+    key = teacher_key(request, cache)
+    if request.teacher.source == "path":
+        return Checkpoint(locate(request.teacher.path or ""), key)
+
+    def make(output: Path, work: Path) -> None:
+        from compressor.data import demo_teacher
+
+        demo_teacher(request.task, output)
+
+    return Checkpoint(cache.get_or_make(key, f"the demo's teacher for {request.task}", make).path, key)
+
+
+def made_for(config: Mapping[str, Any], task: TaskName) -> bool:
+    """Whether a `config.json` says that the checkpoint has a head for the task."""
+    return any(str(name).endswith(_HEADS[task]) for name in config.get("architectures") or ())
+
+
+def labels_for(config: Mapping[str, Any], task: TaskName, data_labels: Sequence[str]) -> tuple[str, ...]:
+    """Label names in the order of the model's outputs: the teacher's, if it has a head that knows the data's.
+
+    Raises `TaskError` for labels of the data that the teacher's head does not know.
+    """
+    known = labels_of(config) if made_for(config, task) and task != "question-answering" else ()
+    unknown = [label for label in data_labels if label not in known]
+    if known and unknown:
+        raise TaskError(
+            f"the teacher does not know the label '{unknown[0]}' of the data ({len(unknown)} of {len(data_labels)} "
+            f"are unknown; it has {', '.join(known[:10])}): choose another teacher, or one without a head."
+        )
+    return known or tuple(data_labels)
