@@ -22,9 +22,7 @@ def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     flat = labels.reshape(-1)
     valid = (flat >= 0) & (flat < classes)
     target = flat.where(valid, flat.new_full((), IGNORED))
-    total = functional.cross_entropy(
-        logits.reshape(-1, classes).float(), target, ignore_index=IGNORED, reduction="sum"
-    )
+    total = functional.cross_entropy(logits.reshape(-1, classes).float(), target, ignore_index=IGNORED, reduction="sum")
     return total / valid.sum().clamp(min=1)
 
 

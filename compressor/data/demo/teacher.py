@@ -1,0 +1,73 @@
+"""The teacher that ships with the demo: a BERT of 4 layers and hidden size 128, fine-tuned for each task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compressor.config.run import TaskName
+from compressor.data.demo import LABELS, vocabulary
+from compressor.errors import StorageError
+
+if TYPE_CHECKING:
+    from transformers import BertConfig
+
+WEIGHTS = Path(__file__).with_name("teacher.safetensors")
+"""All heads in one file, float16; made by `make_teacher.py`."""
+
+HEAD_PREFIX: dict[TaskName, str] = {
+    "question-answering": "question-answering/",
+    "text-classification": "text-classification/",
+    "token-classification": "token-classification/",
+}
+CLASSES: dict[TaskName, str] = {
+    "question-answering": "BertForQuestionAnswering",
+    "text-classification": "BertForSequenceClassification",
+    "token-classification": "BertForTokenClassification",
+}
+
+
+def encoder_config(task: TaskName) -> BertConfig:
+    """The teacher's architecture with the labels of a task's demo data."""
+    from transformers import BertConfig
+
+    labels = LABELS[task] or ("LABEL_0", "LABEL_1")
+    return BertConfig(  # type: ignore[no-untyped-call]
+        vocab_size=len(vocabulary.vocabulary()),
+        hidden_size=128,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        intermediate_size=512,
+        max_position_embeddings=vocabulary.MAX_TOKENS,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        id2label=dict(enumerate(labels)),
+        label2id={label: index for index, label in enumerate(labels)},
+        problem_type="single_label_classification" if task == "text-classification" else None,
+    )
+
+
+def new_model(task: TaskName) -> Any:
+    """A stock BERT model for the task with fresh weights."""
+    import transformers
+
+    return getattr(transformers, CLASSES[task])(encoder_config(task))
+
+
+def demo_teacher(task: TaskName, target: Path) -> Path:
+    """Write the embedded teacher of a task as a `save_pretrained` checkpoint (float32) into `target`.
+
+    Raises `StorageError` if the folder cannot be written.
+    """
+    from safetensors.torch import load_file
+
+    own = HEAD_PREFIX[task]
+    stored = {key.removeprefix(own): value.float() for key, value in load_file(WEIGHTS).items()}
+    model = new_model(task)
+    model.load_state_dict({key: stored[key] for key in model.state_dict()})
+    try:
+        model.save_pretrained(target)
+        vocabulary.tokenizer().save_pretrained(target)
+    except OSError as error:
+        raise StorageError(f"the demo's teacher could not be written to {target}: {error}.") from error
+    return target

@@ -1,0 +1,150 @@
+"""Local files: SQuAD JSON, CSV, TSV, JSON lines, CoNLL and lists by split; plain or .gz."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from compressor.config.run import DataSettings, TaskName
+from compressor.data.formats import conll, json_file
+from compressor.data.formats.json_lines import read_json_lines
+from compressor.data.formats.tables import read_table
+from compressor.data.reading import read_text
+from compressor.data.records import LabelNames, to_examples
+from compressor.data.source import Source, collect_labels
+from compressor.errors import DataError, TaskError
+from compressor.tasks.examples import Example
+
+EXTENSIONS = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "squad",
+    ".conll": "conll",
+    ".iob": "conll",
+    ".bio": "conll",
+}
+TASKS_OF_FORMAT: dict[str, tuple[TaskName, ...]] = {
+    "squad": ("question-answering", "text-classification"),  # lists by split are for classification
+    "csv": ("text-classification",),
+    "tsv": ("text-classification",),
+    "jsonl": ("question-answering", "text-classification", "token-classification"),
+    "conll": ("token-classification",),
+}
+TRAIN_PARTS = ("train",)
+DEV_PARTS = ("dev", "val", "validation", "test")
+
+
+def load(settings: DataSettings, task: TaskName, seed: int) -> Source:
+    """Read `data.train` (if given) and `data.dev`.
+
+    A path may end in #part (or #part+part) to choose lists of a JSON file that holds several, as CLINC150 does.
+    Raises `DataError` for whatever is wrong with a file and `TaskError` for a format that cannot hold the task.
+    """
+    if settings.dev is None:
+        raise DataError("data=files needs data.dev=PATH: the examples that the result is reported on.")
+    if settings.train == settings.dev and "#" not in settings.dev and not _holds_parts(settings.dev):
+        raise DataError(f"data.train and data.dev are the same file, {settings.dev}: give dev data of its own.")
+    labels = label_names(settings)
+    train = read_examples(settings.train, settings, task, labels, TRAIN_PARTS) if settings.train else []
+    dev = read_examples(settings.dev, settings, task, labels, DEV_PARTS)
+    names = labels.names or collect_labels([*train, *dev])
+    multi_label = task == "text-classification" and _several_labels(settings, [*train, *dev])
+    return Source(_name(settings), train, dev, () if task == "question-answering" else names, multi_label)
+
+
+def label_names(settings: DataSettings) -> LabelNames:
+    """The names of the file `data.labels`, one a line; nothing where it is not given."""
+    if settings.labels is None:
+        return LabelNames()
+    text = read_text(Path(settings.labels).expanduser())
+    names = [line.strip() for line in text.split("\n") if line.strip()]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(f"{settings.labels}: the label '{twice[0]}' stands there twice.")
+    return LabelNames(names, settings.labels)
+
+
+def read_examples(
+    location: str, settings: DataSettings, task: TaskName, labels: LabelNames, parts: tuple[str, ...]
+) -> list[Example]:
+    """All examples of one file; `parts` are the lists to look for in a file that holds several, the first found."""
+    path, chosen = _divide(location)
+    where = str(path)
+    kind = _format(path, settings)
+    if task not in TASKS_OF_FORMAT[kind]:
+        raise TaskError(f"{where}: {kind} files cannot hold {task} examples; they are for {_formats_of(task)}.")
+    text = read_text(path)
+    examples: list[Example] = []
+    if kind == "squad":
+        examples += _read_json(text, where, task, labels, chosen, parts)
+    elif kind == "conll":
+        examples += conll.read_conll(text, where, settings.label_column, labels)
+    else:
+        read_lines = kind == "jsonl"
+        records = read_json_lines(text, where) if read_lines else read_table(text, where, settings, tabs=kind == "tsv")
+        examples += to_examples(records, settings, task, labels)
+    if not examples:
+        raise DataError(f"{where}: there is not one example in it.")
+    return examples
+
+
+def _read_json(
+    text: str, where: str, task: TaskName, labels: LabelNames, chosen: list[str], parts: tuple[str, ...]
+) -> list[Example]:
+    value = json_file.read_json(text, where)
+    if task == "question-answering":
+        return list(json_file.read_squad(value, where))
+    if json_file.is_squad(value):
+        raise TaskError(f"{where}: this is a file of questions (SQuAD); use it with task=question-answering.")
+    if not json_file.is_split_lists(value):
+        raise DataError(f'{where}: an object of lists by split is needed: {{"train": [["text", "label"], ...]}}.')
+    found = chosen or [part for part in parts if part in value][:1]
+    if not found:
+        raise DataError(f"{where} has {', '.join(value)}: choose with PATH#PART.")
+    return list(json_file.read_split_lists(value, where, found, labels))
+
+
+def _divide(location: str) -> tuple[Path, list[str]]:
+    """Path and chosen parts of PATH#PART+PART; a # that belongs to the name of a file is left there."""
+    path = Path(location).expanduser()
+    stem, mark, parts = location.rpartition("#")
+    if not mark or path.exists():
+        return path, []
+    return Path(stem).expanduser(), [part for part in parts.split("+") if part]
+
+
+def _holds_parts(location: str) -> bool:
+    return Path(location.removesuffix(".gz")).suffix == ".json"
+
+
+def _format(path: Path, settings: DataSettings) -> str:
+    if settings.format != "auto":
+        return settings.format
+    suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
+    if suffix not in EXTENSIONS:
+        raise DataError(
+            f"{path}: the extension '{suffix}' does not tell the format: set data.format to squad, csv, tsv, jsonl or "
+            "conll."
+        )
+    return EXTENSIONS[suffix]
+
+
+def _formats_of(task: TaskName) -> str:
+    return " or ".join(kind for kind, tasks in TASKS_OF_FORMAT.items() if task in tasks) + f" ({task})"
+
+
+def _several_labels(settings: DataSettings, examples: list[Example]) -> bool:
+    return settings.label_separator is not None or any(
+        len(getattr(example, "labels", "x")) != 1 for example in examples
+    )
+
+
+def _name(settings: DataSettings) -> str:
+    if settings.name:
+        return settings.name
+    path, _ = _divide(settings.dev or "")
+    stem = path.name.removesuffix(".gz").rsplit(".", 1)[0]
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{path.resolve().parent.name}-{stem}")

@@ -1,0 +1,1 @@
+"""File formats: one file each; text in, records or examples out."""
