@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import onnx
 from onnx import helper
 
 from compressor.errors import ExportError
 from compressor.graph import metadata
+from compressor.graph.adaptive.expand import expand
+from compressor.graph.adaptive.rows import traced_in_rows
 from compressor.graph.constants import replace_lowest_numbers
+from compressor.graph.dial import KEEP, Dial, install
 from compressor.graph.files import load, save
+from compressor.graph.linear import split_gemms
 from compressor.graph.tracing import Axes, trace
 from compressor.models import checkpoint as checkpoints
 from compressor.models.families import family_of_model
@@ -38,19 +42,32 @@ def export(checkpoint: Checkpoint, task: Task, target: Path, *, opset: int, dial
     """
     if dial not in _DIALS:
         raise ExportError(f"dial '{dial}' is not one of {', '.join(_DIALS)}.")
-    model = _with_eager_attention(checkpoints.load(checkpoint.path, task))
+    model = checkpoints.load(checkpoint.path, task)
+    adaptive = checkpoints.structure_of(model).length_adaptive
+    family = family_of_model(model)
     target.parent.mkdir(parents=True, exist_ok=True)
     names = ["input_ids", "attention_mask"]
-    if family_of_model(model).has_token_types and model.config.type_vocab_size > 1:
+    if family.has_token_types and getattr(model.config, "type_vocab_size", 0) > 1:
         names.append("token_type_ids")
+    inputs = {name: dict(_TOKENS) for name in names}
     outputs = {name: dict(_TOKENS) if task.restores_tokens else {0: BATCH} for name in task.output_names}
-    trace(model, target, task=task.name, inputs={n: dict(_TOKENS) for n in names}, outputs=outputs, opset=opset)
-    graph = load(target)
+    if adaptive is None:
+        trace(_with_eager_attention(model), target, task=task.name, inputs=inputs, outputs=outputs, opset=opset)
+        graph = load(target)
+    else:
+        with traced_in_rows(model):
+            axes = {**inputs, KEEP: {}}
+            trace(model, target, task=task.name, inputs=axes, outputs=outputs, opset=opset)
+        graph = load(target)
+        config = model.config.to_dict()
+        expand(graph, layers=len(adaptive.keep), width=family.hidden_size(config))
+        split_gemms(graph.graph)
+        install(graph, adaptive.keep, cast(Dial, dial))
     replace_lowest_numbers(graph)
     _name_axes(graph, outputs)
     graph.ir_version = helper.find_min_ir_version_for(list(graph.opset_import))
     graph.producer_name = "compressor"
-    metadata.set_on(graph, {"task": task.name, "family": family_of_model(model).model_type})
+    metadata.set_on(graph, {"task": task.name, "family": family.model_type})
     save(graph, target)
 
 

@@ -1,0 +1,133 @@
+"""Completing a traced length-adaptive graph: every marker becomes standard operators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import onnx
+from onnx import TensorProto, helper
+
+from compressor.errors import ExportError
+from compressor.graph.adaptive.attention import FLOAT, INT64, Heads, choose, keep_all
+from compressor.graph.adaptive.markers import ATTEND, DOMAIN, PLAN, RESTORE
+from compressor.graph.adaptive.plan import NAME as DIAL
+from compressor.graph.adaptive.plan import Plan, build_plan
+from compressor.graph.builder import Builder
+
+LAYER = "attention.{}"
+"""Prefix of the nodes of one layer's attention; the `If` with this prefix has the branches `drop` and `full`."""
+
+
+def expand(model: onnx.ModelProto, *, layers: int, width: int) -> None:
+    """Replace the markers of a graph, in place; `width` is the hidden size.
+
+    Raises:
+        ExportError: The graph has not one marker a layer.
+    """
+    graph = model.graph
+    opset = next(entry.version for entry in model.opset_import if entry.domain == "")
+    found = sum(node.op_type == ATTEND and node.domain == DOMAIN for node in graph.node)
+    if found != layers:
+        raise ExportError(f"the traced graph has {found} attention markers, the model has {layers} layers.")
+    constants: dict[str, onnx.TensorProto] = {}
+    plan: Plan | None = None
+    nodes: list[onnx.NodeProto] = []
+    for node in graph.node:
+        if node.domain != DOMAIN:
+            nodes.append(node)
+            continue
+        attributes = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
+        if node.op_type == PLAN:
+            builder = Builder(DIAL, opset, constants)
+            plan = _plan(builder, node, attributes, layers)
+        elif plan is None:
+            raise ExportError(f"the traced graph uses {node.op_type} before it has a plan.")
+        elif node.op_type == ATTEND:
+            builder = Builder(LAYER.format(attributes["layer"]), opset, constants)
+            _attend(builder, node, attributes, plan, width)
+        elif node.op_type == RESTORE:
+            builder = Builder("restore", opset, constants)
+            _restore(builder, node, plan, width)
+        else:
+            raise ExportError(f"the traced graph has an unknown marker {node.op_type}.")
+        nodes += builder.nodes
+    del graph.node[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(constants.values())
+    for entry in [entry for entry in model.opset_import if entry.domain == DOMAIN]:
+        model.opset_import.remove(entry)
+
+
+def _plan(b: Builder, node: onnx.NodeProto, attributes: dict[str, Any], layers: int) -> Plan:
+    mask, keep = node.input
+    protect = bool(attributes["protect"])
+    plan = build_plan(b, mask, keep, layers=layers, minimum=attributes["minimum"], protect=protect)
+    b.give(plan.real, node.output[0])
+    b.give(plan.rows, node.output[1])
+    return plan
+
+
+def _attend(b: Builder, node: onnx.NodeProto, attributes: dict[str, Any], plan: Plan, width: int) -> None:
+    """One `If`: choose and drop, or keep all."""
+    query, key, value, hidden, real, origin = node.input
+    layer, count = attributes["layer"], attributes["heads"]
+    protect = bool(attributes["protect"])
+    here = b.ints(layer)
+    heads = Heads(query, key, value, real, b.op("Gather", plan.padded, here), plan.batch, count, width // count)
+    length = b.op("Gather", plan.lengths, here)
+    kept_count = b.op("Gather", plan.counts, here)
+
+    drop = b.body("drop")
+    chosen = choose(drop, heads, length, protect=protect)
+    kept = drop.slice(chosen.order, drop.ints(0), kept_count, 1)
+    leaving = drop.slice(chosen.order, kept_count, length, 1)
+    stay, leave = (_row_numbers(drop, plan, length, order) for order in (kept, leaving))
+    dropped = [
+        drop.op("Gather", chosen.context, stay, axis=0),
+        drop.op("Gather", hidden, stay, axis=0),
+        drop.op("GatherElements", real, kept, axis=1),
+        drop.op("Gather", origin, stay, axis=0),
+        drop.op("Gather", hidden, leave, axis=0),
+        drop.op("Gather", origin, leave, axis=0),
+    ]
+
+    full = b.body("full")
+    context = keep_all(full, heads)
+    nothing = full.ints(0), full.ints(0)
+    kept_all = [context, hidden, real, origin, full.slice(hidden, *nothing, 0), full.slice(origin, *nothing, 0)]
+
+    used = [index for index, name in enumerate(node.output) if name]
+    types = [FLOAT, FLOAT, FLOAT, INT64, FLOAT, INT64]
+    outputs = b.branch(
+        b.op("Gather", plan.drops, here),
+        [types[index] for index in used],
+        (drop, [dropped[index] for index in used]),
+        (full, [kept_all[index] for index in used]),
+    )
+    b.nodes[-1].name = b.prefix
+    del b.nodes[-1].output[:]
+    b.nodes[-1].output.extend(node.output[index] for index in used)
+    del outputs
+
+
+def _row_numbers(b: Builder, plan: Plan, length: str, order: str) -> str:
+    """Positions within texts, [batch, k], to row numbers [batch·k]."""
+    return b.op("Reshape", b.op("Add", order, b.op("Mul", plan.texts, length)), b.ints(-1))
+
+
+def _restore(b: Builder, node: onnx.NodeProto, plan: Plan, width: int) -> None:
+    """Rows back to [batch, tokens, width]; those that left return to where they came from, by one gather."""
+    _, hidden, *others = node.input
+    if others:
+        origins, left = others[0::2], others[1::2]
+        here = b.body("back")
+        states = here.op("Concat", hidden, *left, axis=0)
+        where = here.op("Concat", *origins, axis=0)
+        back = here.op("ScatterElements", plan.rows, where, plan.rows, axis=0)
+        states = here.op("Gather", states, back, axis=0)
+        same = b.body("same")
+        any_drop = b.reduce("ReduceMax", b.op("Cast", plan.drops, to=TensorProto.INT32))
+        any_drop = b.op("Cast", any_drop, to=TensorProto.BOOL)
+        hidden = b.branch(any_drop, [FLOAT], (here, [states]), (same, [hidden]))[0]
+    b.op("Reshape", hidden, b.op("Concat", plan.batch, b.ints(-1, width), axis=0))
+    b.nodes[-1].output[0] = node.output[0]

@@ -1,0 +1,82 @@
+"""The marker nodes that stand in a traced length-adaptive graph until `expand` completes them.
+
+A marker is a torch function whose `symbolic` is one node of a private domain. Its forward computes only what tracing
+needs: outputs of the right shapes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+DOMAIN = "compressor"
+PLAN, ATTEND, RESTORE = "Plan", "Attend", "Restore"
+
+
+class Plan(torch.autograd.Function):
+    """attention_mask [batch, length], keep [layers] -> real [batch, length], origin [rows]; `minimum` and `protect`."""
+
+    @staticmethod
+    def forward(ctx: Any, attention_mask: Tensor, keep: Tensor, minimum: int, protect: int) -> tuple[Tensor, Tensor]:
+        """Real tokens as 1 and 0, and the number of each row."""
+        return attention_mask.float(), torch.arange(attention_mask.numel())
+
+    @staticmethod
+    def symbolic(g: Any, attention_mask: Any, keep: Any, minimum: int, protect: int) -> Any:
+        """One node; what the layers need of its plan stands in graph values of fixed names."""
+        real, origin = g.op(f"{DOMAIN}::{PLAN}", attention_mask, keep, minimum_i=minimum, protect_i=protect, outputs=2)
+        real.setType(attention_mask.type().with_dtype(torch.float32))
+        origin.setType(attention_mask.type().with_sizes([None]))
+        return real, origin
+
+
+class Attend(torch.autograd.Function):
+    """Attention over the rows, then the choice of those that stay.
+
+    query, key, value, hidden [rows, hidden], real [batch, length], origin [rows] -> context and hidden of the rows
+    that stay [kept rows, hidden], their real [batch, kept] and origin; hidden and origin of those that leave.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, hidden: Tensor, real: Tensor, origin: Tensor,
+        layer: int, heads: int, protect: int, width: int,
+    ) -> tuple[Tensor, ...]:  # fmt: skip
+        """Everything stays (tracing only)."""
+        return query + key + value, hidden.clone(), real.clone(), origin.clone(), hidden[:0].clone(), origin[:0].clone()
+
+    @staticmethod
+    def symbolic(
+        g: Any, query: Any, key: Any, value: Any, hidden: Any, real: Any, origin: Any,
+        layer: int, heads: int, protect: int, width: int,
+    ) -> Any:  # fmt: skip
+        """One node with all of it."""
+        outputs = g.op(
+            f"{DOMAIN}::{ATTEND}", query, key, value, hidden, real, origin,
+            layer_i=layer, heads_i=heads, protect_i=protect, outputs=6,
+        )  # fmt: skip
+        rows = query.type().with_sizes([None, width])
+        indices = origin.type().with_sizes([None])
+        for output, kind in zip(
+            outputs, (rows, rows, real.type().with_sizes([None, None]), indices, rows, indices), strict=True
+        ):
+            output.setType(kind)
+        return outputs
+
+
+class Restore(torch.autograd.Function):
+    """attention_mask [batch, length], hidden, origin, then pairs of the same that left -> [batch, tokens, hidden]."""
+
+    @staticmethod
+    def forward(ctx: Any, attention_mask: Tensor, width: int, hidden: Tensor, *others: Tensor) -> Tensor:
+        """The rows by batch."""
+        return hidden.reshape(attention_mask.shape[0], -1, hidden.shape[-1])
+
+    @staticmethod
+    def symbolic(g: Any, attention_mask: Any, width: int, hidden: Any, *others: Any) -> Any:
+        """One node."""
+        output = g.op(f"{DOMAIN}::{RESTORE}", attention_mask, hidden, *others)
+        output.setType(hidden.type().with_sizes([None, None, width]))
+        return output

@@ -1,0 +1,98 @@
+"""The encoder as it is traced for export: tokens of all texts as flat rows, one marker a layer.
+
+It computes what `models.length_adaptive` computes, in an order that a graph runs faster: rows instead of batches (a
+plain matrix product with its bias), and the choice of tokens before the output projection instead of after the
+residual, which is the same for the rows that stay and saves the work for those that leave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, cast
+
+from torch import Tensor, nn
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from compressor.graph.adaptive.markers import Attend, Plan, Restore
+from compressor.models.families import Family, family_of_model
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from compressor.models.structure import LengthAdaptive
+
+
+@contextmanager
+def traced_in_rows(model: PreTrainedModel) -> Iterator[None]:
+    """Let a length-adaptive model's backbone run as rows with markers (for tracing only; its outputs are no result)."""
+    family = family_of_model(model)
+    backbone = cast(Any, family.backbone_of(model))
+    settings: LengthAdaptive = backbone.length_adaptive
+    config = model.config.to_dict()
+    heads, width = family.head_count(config), family.hidden_size(config)
+
+    dial: list[Tensor] = []
+
+    def task_forward(
+        input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None, keep: Tensor | None = None
+    ) -> Any:  # the exporter passes every argument by position, so there are no others
+        dial[:] = [] if keep is None else [keep]
+        extra = {"token_type_ids": token_type_ids} if family.has_token_types else {}
+        stock: Any = cast(Any, model).stock_class
+        return stock.forward(model, input_ids=input_ids, attention_mask=attention_mask, **extra)
+
+    def forward(input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None, **_: Any) -> Any:
+        states = _embed(backbone, family, input_ids, token_type_ids)
+        protect = int(settings.protect_first)
+        real, origin = Plan.apply(attention_mask, dial[0], settings.minimum, protect)
+        hidden = states.reshape(-1, states.shape[-1])
+        left: list[Tensor] = []
+        for index, layer in enumerate(attrgetter(family.layers)(backbone)):
+            shape = (index, heads, protect, width)
+            hidden, real, origin, *leaving = _run_layer(layer, family, hidden, real, origin, shape)
+            left += leaving
+        others = (origin, *left) if settings.restore else ()
+        last = Restore.apply(attention_mask, width, hidden, *others)
+        pooler = getattr(backbone, family.pooler, None) if family.pooler else None
+        return BaseModelOutputWithPooling(
+            last_hidden_state=last, pooler_output=pooler(last) if pooler is not None else None
+        )
+
+    backbone.forward, cast(Any, model).forward = forward, task_forward
+    try:
+        yield
+    finally:
+        del backbone.forward, cast(Any, model).forward
+
+
+def _embed(backbone: nn.Module, family: Family, input_ids: Tensor, token_type_ids: Tensor | None) -> Tensor:
+    extra = {"token_type_ids": token_type_ids} if family.has_token_types else {}
+    states = getattr(backbone, family.embeddings)(input_ids=input_ids, **extra)
+    projection = getattr(backbone, family.projection, None) if family.projection else None
+    return cast(Tensor, states if projection is None else projection(states))
+
+
+def _run_layer(
+    layer: nn.Module,
+    family: Family,
+    hidden: Tensor,
+    real: Tensor,
+    origin: Tensor,
+    shape: tuple[int, ...],
+) -> list[Tensor]:
+    """One layer over rows: hidden, real and origin of the rows that stay, then hidden and origin of those that leave."""
+
+    def part(path: str) -> Any:
+        return attrgetter(path)(layer)
+
+    query, key, value = (part(path)(hidden) for path in (family.query, family.key, family.value))
+    context, residual, real, origin, left, left_origin = Attend.apply(
+        query, key, value, hidden, real, origin, *shape
+    )
+    attended = part(family.attention_norm)(part(family.attention_output)(context) + residual)
+    inner = part(family.activation)(part(family.feed_forward_in)(attended))
+    output = part(family.feed_forward_norm)(part(family.feed_forward_out)(inner) + attended)
+    return [output, real, origin, left, left_origin]
+
