@@ -136,6 +136,16 @@ class Model:
             raise ValueError("this artifact has no length dial, so 'keep' cannot be given")
         return check_keep(keep, self.dial["layers"])
 
+    def setting(self, name: str) -> List[float]:
+        """A length configuration by name: "full", "default" or a row of the dial table."""
+        if self.dial is None:
+            raise ValueError("this artifact has no length dial, so it has no settings")
+        named = {"full": [1.0] * self.dial["layers"], "default": self.dial["default"]}
+        named.update({entry["name"]: entry["keep"] for entry in self.dial["settings"]})
+        if name not in named:
+            raise ValueError("there is no setting '{}': choose from {}".format(name, ", ".join(named)))
+        return list(named[name])
+
     # --- from outputs to answers
 
     def answer(self, item: Dict[str, Any], rows: Sequence[Row]) -> Dict[str, Any]:
@@ -312,12 +322,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     try:
         keep = given.keep.split(",") if given.keep else None
         if given.setting:
-            named = {entry["name"]: entry["keep"] for entry in (model.dial or {}).get("settings", [])}
-            if given.setting not in named:
-                raise ValueError(
-                    "there is no setting '%s': choose from %s" % (given.setting, ", ".join(named) or "none")
-                )
-            keep = named[given.setting]
+            keep = model.setting(given.setting)
         print(json.dumps(model([item], keep=keep)[0], ensure_ascii=False, indent=2))
     except ValueError as error:
         parser.error(str(error))

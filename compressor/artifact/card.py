@@ -1,0 +1,232 @@
+"""The model card: `README.md` with a YAML header that the Hugging Face hub understands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import PurePath
+from typing import Any
+
+import yaml
+
+from compressor.artifact.manifest import Manifest
+
+_CALLS = {
+    "question-answering": 'question="Who wrote it?", context="It was written by Ada."',
+    "text-classification": '"a fine film"',
+    "token-classification": '"Ada Lovelace lived in London"',
+}
+_ARGUMENTS = {
+    "question-answering": '--question "Who wrote it?" --context "It was written by Ada."',
+    "text-classification": '--text "a fine film"',
+    "token-classification": '--text "Ada Lovelace lived in London"',
+}
+_CLASSES = {
+    "question-answering": "ORTModelForQuestionAnswering",
+    "text-classification": "ORTModelForSequenceClassification",
+    "token-classification": "ORTModelForTokenClassification",
+}
+
+
+def render(manifest: Manifest, size_bytes: int) -> str:
+    """The whole card as text."""
+    header = yaml.safe_dump(_header(manifest), sort_keys=False, allow_unicode=True).strip()
+    parts = [
+        f"---\n{header}\n---",
+        f"# {manifest.title}",
+        _summary(manifest, size_bytes),
+        "## Results",
+        _results(manifest),
+        _stages(manifest),
+        _dial(manifest),
+        "## How to run it",
+        _how_to_run(manifest),
+        "## How the figures were taken",
+        _measurements(manifest),
+        "Everything else - the resolved recipe, all versions, data fingerprints, the SHA-256 of every file - is in "
+        "`manifest.json`; `report.html` shows it.",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def shown_name(name: Any) -> str:
+    """A name without the folders of the machine it came from: hub names stay, paths lose their parents."""
+    text = str(name or "unknown")
+    path = PurePath(text)
+    return path.name if path.is_absolute() or text.startswith((".", "~")) else text
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A Markdown table; None is shown as a dash, columns without any value are left out."""
+    lines = [list(row) for row in rows]
+    columns = [place for place in range(len(head)) if place == 0 or any(row[place] is not None for row in lines)]
+    cells = [[head[place] for place in columns], ["---"] * len(columns)]
+    cells += [
+        ["–" if row[place] is None else str(row[place]).replace("|", "\\|") for place in columns] for row in lines
+    ]
+    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+
+
+def number(value: float | None, form: str = ".2f") -> str | None:
+    """A number for a table, or None."""
+    return None if value is None else format(value, form)
+
+
+def _header(manifest: Manifest) -> dict[str, Any]:
+    teacher = shown_name(manifest.teacher.get("name"))
+    data = shown_name(manifest.data.get("name"))
+    recipe = str(manifest.request.get("recipe", {}).get("name", "compressed"))
+    header: dict[str, Any] = {
+        "library_name": "onnx",
+        "pipeline_tag": manifest.task,
+        "tags": ["onnx", "onnxruntime", "compressor", recipe],
+        "metrics": list(manifest.metrics),
+    }
+    if manifest.teacher.get("hub"):
+        header["base_model"] = str(manifest.teacher["hub"])
+    if manifest.data.get("hub"):
+        header["datasets"] = [str(manifest.data["hub"])]
+    header["model-index"] = [
+        {
+            "name": f"{recipe} of {teacher}",
+            "results": [
+                {
+                    "task": {"type": manifest.task},
+                    "dataset": {"name": data, "type": str(manifest.data.get("hub") or data)},
+                    "metrics": [
+                        {"type": name, "value": round(value, 3), "name": name}
+                        for name, value in manifest.metrics.items()
+                    ],
+                }
+            ],
+        }
+    ]
+    return header
+
+
+def _summary(manifest: Manifest, size_bytes: int) -> str:
+    recipe = manifest.request.get("recipe", {})
+    device = manifest.device
+    lines = [
+        f"Made from the teacher `{shown_name(manifest.teacher.get('name'))}` with the recipe "
+        f"`{recipe.get('name', '')}`"
+        + (f" ({recipe['paper']})" if recipe.get("paper") else "")
+        + f" for the device `{device.get('name', '')}`: {device.get('description', '')}.",
+        f"`model.onnx` has {size_bytes / 1e6:.1f} MB, number format {device.get('number_format', 'float32')}.",
+    ]
+    if device.get("why"):
+        lines.append(f"Why this format: {device['why']}")
+    return "\n\n".join(lines)
+
+
+def _results(manifest: Manifest) -> str:
+    data = shown_name(manifest.data.get("name"))
+    rows = [(name, f"{value:.2f}") for name, value in manifest.metrics.items()]
+    parts = [f"On `{data}`, data that nothing else has seen:", table(("metric", "points"), rows)]
+    found = manifest.agreement
+    if found:
+        sentence = (
+            f"The same answer as the teacher in {100 * found['same']:.1f} % of {found['examples']} examples; "
+            f"{found['right_to_wrong']} right answers became wrong, {found['wrong_to_right']} wrong ones right."
+        )
+        interval = found.get("interval")
+        if interval:
+            sentence += (
+                f" Difference of the mean example score {interval['difference']:+.2f} points "
+                f"({100 * interval['level']:.0f} % interval {interval['low']:+.2f} to {interval['high']:+.2f})."
+            )
+        parts.append(sentence)
+    if manifest.gates:
+        states = {None: "not judged", True: "met", False: "missed"}
+        rows_of_gates = [
+            (gate["name"], f"{gate['limit']:g} {gate['unit']}", number(gate["value"], ".4g"), states[gate["passed"]],
+             gate["note"] or None)
+            for gate in manifest.gates
+        ]  # fmt: skip
+        parts.append(table(("gate", "limit", "value", "verdict", "note"), rows_of_gates))
+    return "\n\n".join(parts)
+
+
+def _stages(manifest: Manifest) -> str:
+    if not manifest.stages:
+        return ""
+    rows = [
+        (
+            row.name,
+            number(row.metric),
+            None if row.size_bytes is None else f"{row.size_bytes / 1e6:.1f}",
+            None if row.macs is None else f"{row.macs / 1e9:.2f}",
+            number(row.p50_ms),
+            row.measured_on,
+        )
+        for row in manifest.stages
+    ]
+    head = ("step", manifest.metric_name, "MB", "GMACs", "p50 ms", "measured on")
+    return "## From teacher to artifact\n\n" + table(head, rows)
+
+
+def _dial(manifest: Manifest) -> str:
+    dial = manifest.dial
+    if dial is None:
+        return ""
+    default = ", ".join(f"{value:.3g}" for value in dial.default)
+    text = (
+        "## The length dial\n\nEach layer keeps a fraction of the input's tokens. "
+        f"The default is `keep` = ({default}), with at least {dial.minimum} tokens."
+    )
+    if dial.kind == "optional":
+        text += " Another configuration can be given at every call, as the optional input `keep`."
+    elif dial.kind == "required":
+        text += " The graph takes the configuration at every call, as the input `keep`."
+    else:
+        text += " It is fixed in this graph."
+    if not dial.settings:
+        return text
+    rows = [
+        (
+            row.name,
+            ", ".join(f"{value:.3g}" for value in row.keep),
+            number(row.macs / 1e9 if row.macs is not None else None),
+            number(row.metric),
+            number(row.p50_ms),
+            row.measured_on,
+        )
+        for row in dial.settings
+    ]
+    head = ("setting", "keep", "GMACs", manifest.metric_name, "p50 ms", "measured on")
+    return f"{text}\n\n{table(head, rows)}\n\nThe metric of this table is from {dial.metric_data}."
+
+
+def _how_to_run(manifest: Manifest) -> str:
+    task = manifest.task
+    parts = [
+        "With onnxruntime, numpy and tokenizers alone:",
+        f"```\npython sample.py {_ARGUMENTS[task]}\n```",
+        "With compressor, in Python:",
+        "```python\nfrom compressor.artifact.predictor import Predictor\n\n"
+        f'predictor = Predictor("FOLDER")\nprint(predictor({_CALLS[task]}))\n```',
+    ]
+    if manifest.dial and manifest.dial.kind != "fixed":
+        options = 'setting="full"' if not manifest.dial.full_macs else "budget=0.5"
+        parts.append(f"The dial is turned with `--keep` or `--setting`, and with `predictor(..., {options})`.")
+    if not manifest.dial or manifest.dial.kind != "required":
+        parts.append(
+            "With Optimum and transformers:\n\n"
+            f"```python\nfrom optimum.onnxruntime import {_CLASSES[task]}\n"
+            "from transformers import AutoTokenizer, pipeline\n\n"
+            f'model = {_CLASSES[task]}.from_pretrained("FOLDER")\n'
+            f'run = pipeline("{task}", model=model, tokenizer=AutoTokenizer.from_pretrained("FOLDER"))\n```'
+        )
+    return "\n\n".join(parts)
+
+
+def _measurements(manifest: Manifest) -> str:
+    rows = [
+        (
+            entry.name,
+            "not measured" if entry.value is None else f"{entry.value:.4g} {entry.unit}",
+            entry.how,
+            entry.where,
+        )
+        for entry in manifest.measurements
+    ]
+    return table(("figure", "value", "how", "where"), rows) if rows else "No speed was measured."
