@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 from compressor.artifact import config as artifact_config
-from compressor.artifact.manifest import Dial, DialSetting, Manifest, Measurement, StageRow
-from compressor.devices import host
+from compressor.artifact.dial_table import make_dial
+from compressor.artifact.manifest import Dial, Manifest, Measurement, StageRow
+from compressor.devices import host, identity
 from compressor.graph import dial as dials
 from compressor.models import macs
 from compressor.models.config_file import read_config
@@ -16,8 +16,6 @@ from compressor.models.structure import Structure
 from compressor.rows import Row
 from compressor.steps import Graph, Steps
 from compressor.validation.gates import Facts, Verdict
-
-_SEARCHED = "the part of the training data held out for the search"
 
 
 def facts(steps: Steps, rows: Sequence[Row]) -> Facts:
@@ -122,9 +120,8 @@ def _measurements(steps: Steps, artifact: Row, teacher: Row) -> list[Measurement
         values.append(("speed-up over the teacher's float32 export", teacher.speed.p50_ms / speed.p50_ms, "times"))
     for name, number, unit in values:
         note = f"{how}; {speed.energy_note}" if name == "energy" else how
-        found.append(
-            Measurement(name=name, value=number, unit=unit, how=note, where=speed.measured_on, on_device=speed.on_device)
-        )
+        where, on_device = speed.measured_on, speed.on_device
+        found.append(Measurement(name=name, value=number, unit=unit, how=note, where=where, on_device=on_device))
     return found
 
 
@@ -133,25 +130,14 @@ def _dial(steps: Steps, graph: Graph, artifact: Row) -> Dial | None:
     structure = Structure.from_config(config)
     if structure.length_adaptive is None or artifact.keep is None:
         return None
-    layers = len(artifact.keep)
-    metric = steps.task.metric_names[0]
-    table: list[dict[str, Any]] = dials.read_table(graph.path)
-    full = macs.count(config, structure, length=steps.task.max_length, keep=[1.0] * layers, task=steps.task.name)
-    return Dial(
+    full, length = [1.0] * len(artifact.keep), steps.task.max_length
+    table = dials.read_table(graph.path)
+    return make_dial(
         kind=steps.request.dial,
-        layers=layers,
+        default=artifact.keep,
         minimum=structure.length_adaptive.minimum,
-        default=list(artifact.keep),
-        full_macs=full,
-        metric_data=_SEARCHED if table else "",
-        settings=[
-            DialSetting(
-                name=f"setting-{place}",
-                keep=row["keep"],
-                macs=row.get("macs"),
-                metric=row.get(metric),
-                p50_ms=row.get("latency_ms"),
-            )
-            for place, row in enumerate(table, start=1)
-        ],
+        full_macs=None if table else macs.count(config, structure, length=length, keep=full, task=steps.task.name),
+        rows=table,
+        metric=steps.task.metric_names[0],
+        measured_on=identity.measured_on(steps.request.device),
     )

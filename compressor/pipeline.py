@@ -8,13 +8,14 @@ from pathlib import Path
 
 from compressor.cache import Cache, storage_errors
 from compressor.devices.identity import is_this_machine
-from compressor.errors import ArtifactError, ArtifactExistsError
+from compressor.errors import ArtifactExistsError, GateRefusedError
 from compressor.plan import identity, planned_steps, teacher_stage
 from compressor.progress import Progress, Silent
 from compressor.request import Request
 from compressor.rows import Row, make_row, tell, with_speed
 from compressor.steps import Graph, Steps
 from compressor.teacher import find_teacher, labels_for
+from compressor.validation import gates
 from compressor.validation.gates import Verdict
 
 
@@ -84,40 +85,46 @@ def compress(steps: Steps) -> tuple[list[Row], Graph]:
 
 
 def artifact_is_there(request: Request, request_key: str) -> bool:
-    """Whether the artifact of this very request stands already (verified); another one there is an error."""
-    from compressor.artifact import manifest, verify, write
+    """Whether the artifact of this very request stands already, verified; another one there is an error.
 
-    write.recover(request.artifact)
-    if not request.artifact.exists():
-        return False
-    try:
-        same = manifest.read(request.artifact).request_key == request_key
-        if same:
-            verify.verify(request.artifact)
-            return True
-    except ArtifactError as error:
-        if request.overwrite:
-            return False
-        raise ArtifactError(f"{error} Replace it with overwrite=true.") from error
+    Raises `ArtifactExistsError`, and `ArtifactError` for one of this request that is damaged.
+    """
+    from compressor.artifact import write
+
     if request.overwrite:
         return False
-    raise ArtifactExistsError(
-        f"{request.artifact} holds the artifact of another request: replace it with overwrite=true, "
-        "or write elsewhere with output=DIR."
-    )
+    if write.existing(request.artifact, request_key) is not None:
+        return True
+    if request.artifact.is_dir() and any(request.artifact.iterdir()):
+        raise ArtifactExistsError(
+            f"{request.artifact} already holds another artifact: add overwrite=true to replace it, "
+            "or write elsewhere with output=DIR."
+        )
+    return False
 
 
 def conclude(steps: Steps, rows: Sequence[Row], graph: Graph, request_key: str) -> Outcome:
     """Judge the gates, then write the artifact, or keep the report and refuse."""
     from compressor.artifact import write
+    from compressor.artifact.config import stock_config
     from compressor.assemble import facts, manifest_of
-    from compressor.validation import gates
+    from compressor.models.config_file import read_config
 
-    request = steps.request
+    request, checkpoint = steps.request, graph.checkpoint.path
     verdicts = gates.judge(request.gates, facts(steps, rows), is_this_machine(request.device))
     manifest = manifest_of(steps, rows, graph, verdicts, request_key)
-    if gates.missed(verdicts):
-        write.write_refused(request.output / ".refused" / request.place, manifest)
+    try:
         gates.require(verdicts)
-    write.write_artifact(request.artifact, graph.path, graph.checkpoint.path, manifest, steps.task, overwrite=True)
+    except GateRefusedError as refusal:
+        report = write.write_refused(request.output, request.place, manifest, str(refusal))
+        raise GateRefusedError(f"{refusal} The report is in {report}.") from refusal
+    write.write_artifact(
+        request.artifact,
+        model=graph.path,
+        config=stock_config(read_config(checkpoint), steps.task),
+        tokenizer=checkpoint,
+        manifest=manifest,
+        overwrite=request.overwrite,
+    )
+    write.drop_refused(request.output, request.place)
     return Outcome(request.artifact, already_there=False, rows=rows, verdicts=verdicts)

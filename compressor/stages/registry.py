@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from compressor.config.run import TASK_NAMES, TaskName
 from compressor.registry import load, look_up
 from compressor.stages.context import Checkpoint, StageContext
 
 RunStage = Callable[[Checkpoint, object, StageContext], Checkpoint]
+Shape = Callable[[dict[str, Any], dict[str, Any], Any], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class StageSpec:
     `settings` and `run` are "module:attribute"; the settings module imports nothing heavy.
     `version` is raised when the same settings would give another result (part of the cache key).
     `reads` names the data parts that the stage depends on: "train", "calibration", "search".
-    `changes` says what it improves: "size", "speed", "accuracy" ...
+    `changes` says what it improves: "size", "speed", "accuracy" ... `shape` lets `plan` foretell size and MACs.
     """
 
     name: str
@@ -33,10 +34,15 @@ class StageSpec:
     version: int
     reads: tuple[str, ...] = ("train",)
     tasks: tuple[TaskName, ...] = TASK_NAMES
+    shape: str | None = None  # light: (config.json before, the teacher's, settings) -> config.json after; None: as before
 
     def load_settings(self) -> type:
         """The settings dataclass."""
         return cast(type, load(self.settings))
+
+    def load_shape(self) -> Shape | None:
+        """What the stage makes of a model's shape; None: nothing."""
+        return cast(Shape, load(self.shape)) if self.shape else None
 
     def load_run(self) -> RunStage:
         """The function that does the work (imports torch)."""
@@ -66,6 +72,7 @@ STAGES: dict[str, StageSpec] = {
             run="compressor.stages.drop_layers.stage:run",
             version=1,
             reads=(),
+            shape="compressor.stages.drop_layers.shape:shape",
         ),
         StageSpec(
             name="distill",
@@ -76,6 +83,7 @@ STAGES: dict[str, StageSpec] = {
             settings="compressor.stages.distill.settings:DistillSettings",
             run="compressor.stages.distill.stage:run",
             version=1,
+            shape="compressor.stages.distill.shape:shape",
         ),
         StageSpec(
             name="length_adaptive",

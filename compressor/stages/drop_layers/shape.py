@@ -1,0 +1,24 @@
+"""The shape that `drop_layers` leaves, from `config.json` mappings alone: light enough for `plan`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from compressor.models.families import family_of
+from compressor.models.structure import Structure
+from compressor.stages.drop_layers.selection import kept_layers
+from compressor.stages.drop_layers.settings import DropLayersSettings
+
+
+def shape(config: dict[str, Any], teacher: dict[str, Any], settings: DropLayersSettings) -> dict[str, Any]:
+    """What `config.json` will say after the stage, length configuration apart."""
+    family = family_of(config)
+    kept = kept_layers(settings, family.layer_count(config))
+    adaptive = Structure.from_config(config).length_adaptive
+    changed = {**config, family.layers_key: len(kept)}
+    if adaptive is not None:
+        entry = config["compressor"]
+        keep = [adaptive.keep[layer] for layer in kept]
+        structure = {**entry["structure"], "length_adaptive": {**entry["structure"]["length_adaptive"], "keep": keep}}
+        changed["compressor"] = {**entry, "structure": structure}
+    return changed
