@@ -32,7 +32,7 @@ def load_nncf() -> ModuleType:
     os.environ["NNCF_CI"] = "1"
     try:
         import nncf
-        import nncf.telemetry.wrapper
+        import nncf.quantization.advanced_parameters
     finally:
         if before is None:
             del os.environ["NNCF_CI"]
@@ -63,7 +63,7 @@ def nncf_int8(
     }
     advanced = nncf.AdvancedQuantizationParameters(
         overflow_fix=nncf.OverflowFix.ENABLE if scheme.reduce_range else nncf.OverflowFix.DISABLE,
-        weights_quantization_params=nncf.QuantizationParameters(per_channel=scheme.per_channel),
+        weights_quantization_params=nncf.quantization.advanced_parameters.QuantizationParameters(per_channel=scheme.per_channel),
     )
     notes: dict[str, Any] = {}
     context.progress.line(f"quantize: NNCF calibrates on {len(feeds)} batches.")

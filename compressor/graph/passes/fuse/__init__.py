@@ -1,0 +1,1 @@
+"""The pass `fuse`: attention and activations as single operators, counted."""

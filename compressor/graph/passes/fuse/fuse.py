@@ -1,0 +1,86 @@
+"""The pass: one operator in the place of many, each counted against what the architecture demands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import onnx
+from onnx import helper
+
+from compressor.config.device import DeviceProfile
+from compressor.errors import FusionError, PassError
+from compressor.graph.builder import MICROSOFT
+from compressor.graph.context import PassContext, PassResult
+from compressor.graph.files import load, save
+from compressor.graph.passes.fuse import adaptive, stock
+from compressor.graph.passes.fuse.cleanup import prune
+from compressor.graph.passes.fuse.settings import FuseSettings
+from compressor.models.checkpoint import read_config
+from compressor.models.families import family_of
+from compressor.models.structure import Structure
+
+CPU = "CPUExecutionProvider"
+
+
+def run(source: Path, target: Path, settings: object, context: PassContext) -> PassResult:
+    """Fuse an exported graph.
+
+    Raises:
+        FusionError: A fusion found fewer or more places than the architecture has.
+        PassError: The graph is fused already.
+    """
+    layout = _layout(cast(FuseSettings, settings), context.device)
+    config = read_config(context.checkpoint.path)
+    model = load(source)
+    if any(node.domain == MICROSOFT for node in model.graph.node):
+        raise PassError(f"{source} holds fused operators already: run `fuse` once, right after the export.")
+    if Structure.from_config(config).length_adaptive is not None:
+        found = adaptive.fuse(model, config)
+    elif layout == "rows":
+        found = stock.fuse_in_rows(model, config)
+    else:
+        model, found = stock.fuse_with_onnxruntime(model, config)
+    check_counts(found, expected(config, found))
+    prune(model.graph)
+    _declare(model)
+    save(model, target)
+    return PassResult(target, {"layout": layout, "fused": found})
+
+
+def expected(config: Mapping[str, Any], found: Mapping[str, int]) -> dict[str, int]:
+    """How often each kind of fusion in `found` must have been made, by a `config.json` mapping."""
+    family = family_of(config)
+    layers = family.layer_count(config)
+    gelu = config.get("hidden_act", config.get("activation", "gelu")) == "gelu"
+    demanded = {
+        "attention": layers,
+        "gelu": layers if gelu else 0,
+        "skip_layer_norm": 2 * layers,
+        "embedding": int(family.model_type in ("bert", "electra")),
+    }
+    return {kind: demanded[kind] for kind in found}
+
+
+def check_counts(found: Mapping[str, int], demanded: Mapping[str, int]) -> None:
+    """Raise a `FusionError` for the first fusion that was not made as often as demanded."""
+    for kind, count in demanded.items():
+        if found[kind] != count:
+            raise FusionError(
+                f"fuse: expected {count} fused '{kind}', found {found[kind]}. The graph does not look as exported: "
+                "was it changed by another pass, or exported by another tool?"
+            )
+
+
+def _layout(settings: FuseSettings, device: DeviceProfile) -> str:
+    if settings.layout != "auto":
+        return settings.layout
+    first = device.providers[0].name if device.providers else CPU
+    return "rows" if first == CPU else "onnxruntime"
+
+
+def _declare(model: onnx.ModelProto) -> None:
+    """Import the domain of the fused operators once."""
+    if not any(entry.domain == MICROSOFT for entry in model.opset_import):
+        model.opset_import.append(helper.make_opsetid(MICROSOFT, 1))
