@@ -78,8 +78,8 @@ def make_length_adaptive(model: Model, settings: LengthAdaptive) -> Model:
     return model
 
 
-def _mix_in(mixin: type[nn.Module], module: Any) -> None:
-    module.__class__ = _subclass(mixin, type(module))
+def _mix_in(mixin: Any, module: Any) -> None:
+    module.__class__ = _subclass(mixin, cast(Any, type(module)))
 
 
 @cache
@@ -204,7 +204,7 @@ class LengthAdaptiveBackbone(nn.Module):
             real = torch.cat([torch.ones_like(real[:, :1]), real[:, 1:]], dim=1)
         longest = real.sum(dim=1).max()
         keep = torch.tensor(settings.keep, dtype=torch.float32) if dial.keep is None else dial.keep
-        if keep.shape[0] != len(settings.keep):
+        if not is_tracing() and keep.shape[0] != len(settings.keep):
             raise DialError(f"keep has {keep.shape[0]} entries, the model has {len(settings.keep)} layers.")
         if not is_tracing():
             return list(token_counts(int(longest), keep.tolist(), settings.minimum, padded=real.shape[1]))
@@ -217,7 +217,7 @@ class LengthAdaptiveBackbone(nn.Module):
         length = tokens.hidden.shape[1]
         keeps_all = isinstance(count, int) and count >= length
         if not isinstance(count, int):
-            count = torch.minimum(count, torch.as_tensor(length))
+            count = torch.minimum(count, torch._shape_as_tensor(tokens.hidden)[1])
         query = attrgetter(family.query)(layer)
         hidden = tokens.hidden
         context, order = adaptive_attention(

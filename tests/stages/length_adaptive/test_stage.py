@@ -1,0 +1,144 @@
+"""The sandwich rule on real models, and the stage from checkpoint to checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from compressor.errors import CheckpointError
+from compressor.models import checkpoint
+from compressor.models.structure import LengthAdaptive
+from compressor.stages.length_adaptive import stage
+from compressor.stages.length_adaptive.divergence import mean_divergence
+from compressor.stages.length_adaptive.objective import SandwichObjective, output_kind
+from compressor.stages.length_adaptive.settings import LengthAdaptiveSettings
+from compressor.tasks import Task
+from compressor.training import collate
+from tests.stages.distill.conftest import make_checkpoint, make_context, make_examples, tiny_task
+
+TASK_NAMES = ["question-answering", "text-classification", "token-classification"]
+
+
+def batch_of(task: Task, path: Path) -> tuple[Any, Any, Any]:
+    model, tokenizer = checkpoint.load(path, task), checkpoint.load_tokenizer(path)
+    examples = make_examples(task.name, 6, multi_label=task.multi_label)
+    inputs, labels = collate(task.features(examples, tokenizer, labelled=True), tokenizer, task)
+    return model, inputs, labels
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("name", TASK_NAMES)
+def test_losses_are_those_of_the_paper(tmp_path: Path, name: str, multi_label: bool) -> None:
+    if multi_label and name != "text-classification":
+        pytest.skip("only text classification has several labels")
+    task = tiny_task(name, multi_label=multi_label)
+    path = make_checkpoint(tmp_path, task, layers=3, adaptive=True).path
+    model, inputs, labels = batch_of(task, path)
+    settings = LengthAdaptiveSettings(sandwich=2)
+    objective = SandwichObjective(task, settings, 3, seed=5)
+    losses = list(objective(model, inputs, labels, 4))
+
+    passes = objective.sub_models(inputs["input_ids"].shape[1], 4)
+    with torch.no_grad():
+        outputs = [model(**inputs, counts=one.counts, skip_layers=one.skipped) for one in passes]
+        expected = [task.loss(outputs[0], labels)]
+        for sub in outputs[1:]:
+            expected.append(
+                mean_divergence(
+                    sub, outputs[0], task.output_names, output_kind(task), inputs["attention_mask"], "reverse"
+                )
+            )
+    assert len(losses) == 4
+    assert [loss.item() for loss in losses] == pytest.approx([float(value) / 4 for value in expected], rel=1e-4)
+
+
+def test_the_full_model_is_not_taught_by_its_sub_models(tmp_path: Path) -> None:
+    """Each loss has its own graph: after the first is backpropagated the others still can be."""
+    task = tiny_task("question-answering")
+    model, inputs, labels = batch_of(task, make_checkpoint(tmp_path, task, adaptive=True).path)
+    seen = []
+    for loss in SandwichObjective(task, LengthAdaptiveSettings(), 2, seed=0)(model, inputs, labels, 0):
+        model.zero_grad()
+        loss.backward()
+        seen.append(sum(float(p.grad.abs().sum()) for p in model.parameters() if p.grad is not None))
+    assert len(seen) == 4
+    assert all(value > 0 for value in seen)
+
+
+def test_what_is_drawn_depends_on_seed_and_step_alone() -> None:
+    task = tiny_task("question-answering")
+    settings = LengthAdaptiveSettings(sandwich=3)
+    first = SandwichObjective(task, settings, 6, seed=1)
+    assert first.sub_models(100, 7) == SandwichObjective(task, settings, 6, seed=1).sub_models(100, 7)
+    assert first.sub_models(100, 7) != first.sub_models(100, 8)
+    assert first.sub_models(100, 7) != SandwichObjective(task, settings, 6, seed=2).sub_models(100, 7)
+    full, smallest, *others = first.sub_models(100, 7)
+    assert full.counts == (100,) * 6
+    assert smallest.counts == (80, 64, 52, 42, 34, 28)
+    assert len(others) == 3
+    assert not full.skipped
+    assert not smallest.skipped
+
+
+def test_layers_are_skipped_in_the_full_pass_only_when_asked() -> None:
+    settings = LengthAdaptiveSettings(layer_drop=0.5, layer_drop_full=True)
+    objective = SandwichObjective(tiny_task("question-answering"), settings, 6, seed=1)
+    assert any(objective.sub_models(10, step)[0].skipped for step in range(5))
+
+
+@pytest.mark.parametrize("name", TASK_NAMES)
+def test_a_checkpoint_becomes_length_adaptive(tmp_path: Path, name: str) -> None:
+    task = tiny_task(name)
+    start = make_checkpoint(tmp_path / "start", task)
+    context = make_context(tmp_path, task, start)
+    result = stage.run(start, LengthAdaptiveSettings(epochs=1.0, batch_size=8, minimum=3), context)
+    assert result.path == context.output
+    model = checkpoint.load(result.path, task)
+    classifies = name == "text-classification"
+    assert checkpoint.structure_of(model).length_adaptive == LengthAdaptive(
+        keep=[1.0, 1.0], minimum=3, restore=not classifies, protect_first=classifies
+    )
+    before = checkpoint.load(start.path, task).state_dict()
+    after = model.state_dict()
+    assert list(before) == list(after)
+    assert not torch.equal(
+        before["bert.encoder.layer.0.output.dense.weight"], after["bert.encoder.layer.0.output.dense.weight"]
+    )
+
+
+def test_a_length_adaptive_checkpoint_trains_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = tiny_task("question-answering")
+    start = make_checkpoint(tmp_path / "start", task, adaptive=True)
+    result = stage.run(start, LengthAdaptiveSettings(max_steps=1, batch_size=8), make_context(tmp_path, task, start))
+    adaptive = checkpoint.structure_of(checkpoint.load(result.path, task)).length_adaptive
+    assert adaptive is not None
+    assert adaptive.keep == [1.0, 1.0]
+
+
+def test_training_brings_the_smallest_model_closer_to_the_full_one(tmp_path: Path) -> None:
+    task = tiny_task("question-answering")
+    start = make_checkpoint(tmp_path / "start", task, layers=3)
+    settings = LengthAdaptiveSettings(
+        epochs=25.0, batch_size=16, learning_rate=3e-3, length_drop=0.4, layer_drop=0.0, precision="float32"
+    )
+    result = stage.run(start, settings, make_context(tmp_path, task, start, count=64))
+    untrained = make_checkpoint(tmp_path / "untrained", task, layers=3, adaptive=True)
+    assert _distance(task, result.path) < 0.5 * _distance(task, untrained.path)
+
+
+@torch.no_grad()
+def _distance(task: Task, path: Path) -> float:
+    """Divergence between half and full length."""
+    model, inputs, _ = batch_of(task, path)
+    full, half = (model(**inputs, keep=torch.tensor(keep)) for keep in ([1.0] * 3, [0.6, 0.4, 0.3]))
+    return float(mean_divergence(half, full, task.output_names, "spans", inputs["attention_mask"], "forward"))
+
+
+def test_a_checkpoint_without_a_head_is_refused(tmp_path: Path) -> None:
+    start = make_checkpoint(tmp_path / "start", tiny_task("token-classification"))
+    task = tiny_task("question-answering")
+    with pytest.raises(CheckpointError, match="has no head for question-answering"):
+        stage.run(start, LengthAdaptiveSettings(), make_context(tmp_path, task, start))
