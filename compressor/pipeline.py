@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compressor.cache import Cache, storage_errors
+from compressor.data_memo import remember
 from compressor.devices.identity import is_this_machine
 from compressor.errors import ArtifactExistsError, GateRefusedError
 from compressor.plan import identity, planned_steps, teacher_stage
@@ -52,6 +53,7 @@ def prepare(request: Request, cache: Cache, progress: Progress) -> tuple[Steps, 
     from compressor.tasks import make_task
 
     data = load(request.data, request.task, request.seed)
+    remember(request, cache, data)
     teacher = find_teacher(request, cache)
     labels = labels_for(read_config(teacher.path), request.task, data.labels)
     task = make_task(request.task, request.features, labels, multi_label=data.multi_label)

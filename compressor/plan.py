@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from compressor.cache import Cache, make_key
 from compressor.config.schema import to_mapping
+from compressor.data_memo import recall
 from compressor.keys import Keys
+from compressor.models import macs
+from compressor.models.families import family_of
+from compressor.models.structure import Structure
 from compressor.request import Request, StageEntry
 from compressor.request.steps import Entry
 from compressor.stages.registry import stage_spec
+from compressor.teacher import labels_for, made_for, teacher_config, teacher_key
 
 Kind = Literal["stage", "export", "pass"]
 
@@ -55,7 +60,7 @@ def planned_steps(
     return steps
 
 
-def identity(request: Request, steps: Sequence[PlannedStep], fingerprints: dict[str, str]) -> str:
+def identity(request: Request, steps: Sequence[PlannedStep], fingerprints: Mapping[str, str]) -> str:
     """What makes two requests the same: the final graph, the data it is judged on, the gates and how it is measured."""
     return make_key(
         "request",
@@ -70,6 +75,85 @@ def identity(request: Request, steps: Sequence[PlannedStep], fingerprints: dict[
     )
 
 
-def cached(cache: Cache, steps: Sequence[PlannedStep]) -> list[bool]:
-    """Which steps need no work, in order."""
-    return [cache.find(step.key) is not None for step in steps]
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do: its steps, which of them are cached, and what it is expected to give."""
+
+    steps: Sequence[PlannedStep]
+    cached: Sequence[bool]
+    facts: Mapping[str, str]
+    artifact_there: bool
+
+
+def make_plan(request: Request) -> Plan:
+    """Foretell a run from JSON files alone: no torch, no data.
+
+    Raises `CheckpointError` for a teacher that cannot be used, and `RequestError` for stages that do not fit it.
+    """
+    cache = Cache(request.output / ".cache")
+    config = teacher_config(request)
+    memo = recall(request, cache)
+    labels = labels_for(config, request.task, memo.labels if memo else ())
+    before = [] if made_for(config, request.task) else [teacher_stage()]
+    fingerprints = memo.fingerprints if memo else dict.fromkeys(("train", "calibration", "search", "dev"), "unknown")
+    keys = Keys(request, labels, fingerprints)
+    steps = planned_steps(request, keys, teacher_key(request, cache), before=before)
+    return Plan(
+        steps=steps,
+        cached=[memo is not None and cache.find(step.key) is not None for step in steps],
+        facts=_facts(request, config, memo.examples if memo else None),
+        artifact_there=request.artifact.is_dir(),
+    )
+
+
+def _facts(request: Request, config: dict[str, Any], examples: Mapping[str, int] | None) -> dict[str, str]:
+    sizes = "" if examples is None else " (" + ", ".join(f"{part} {n}" for part, n in examples.items()) + ")"
+    length = request.features.max_length or (384 if request.task == "question-answering" else 128)
+    final = _final_config(request, config)
+    return {
+        "task": request.task,
+        "device": f"{request.device.name}: {request.device.description}",
+        "data": f"{request.data_name}{sizes}",
+        "teacher": f"{request.teacher_name}: {_shape(config, Structure(), length, request)}",
+        "artifact": f"expected {_shape(final, Structure.from_config(final), length, request, final=True)}",
+    }
+
+
+def _final_config(request: Request, teacher: dict[str, Any]) -> dict[str, Any]:
+    """The teacher's `config.json` as the stages will leave it."""
+    config = teacher
+    for entry in request.stages:
+        shape = entry.spec.load_shape()
+        config = shape(config, teacher, entry.settings) if shape else config
+    return config
+
+
+def _shape(
+    config: dict[str, Any], structure: Structure, length: int, request: Request, *, final: bool = False
+) -> str:
+    family = family_of(config)
+    count = macs.count(config, structure, length=length, task=request.task)
+    megabytes = _bytes(config, request, final=final) / 1e6
+    return (
+        f"{family.layer_count(config)} layers x {family.hidden_size(config)}, {count / 1e6:,.0f} million MACs "
+        f"at {length} tokens, about {megabytes:.1f} MB"
+    )
+
+
+def _bytes(config: dict[str, Any], request: Request, *, final: bool) -> float:
+    """Size of the graph: four bytes a weight; one for those that `quantize` reaches, two in float16."""
+    weights = macs.parameter_count(config, request.task)
+    family = family_of(config)
+    embeddings = int(config["vocab_size"]) * family.embedding_size(config)
+    formats = {"dynamic_int8": 1, "static_int8": 1, "float16": 2, "float32": 4}
+    width = 4
+    if final:
+        for entry in request.passes:
+            if entry.spec.name == "quantize":
+                mode = entry.settings.mode
+                width = 1 if mode != "auto" else formats[request.device.number_format]
+                if width == 1 and entry.settings.embeddings == "int8":
+                    return float(weights)
+            elif entry.spec.name == "cast":
+                width = 2
+    return float(weights * width if width != 1 else (weights - embeddings) + 4 * embeddings)

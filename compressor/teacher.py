@@ -10,7 +10,7 @@ from compressor.cache import Cache, make_key
 from compressor.config.run import TaskName
 from compressor.errors import TaskError
 from compressor.keys import file_fingerprint, folder_fingerprint
-from compressor.models.config_file import labels_of
+from compressor.models.config_file import labels_of, read_config
 from compressor.models.locate import locate
 from compressor.request import Request
 from compressor.stages.context import Checkpoint
@@ -30,6 +30,15 @@ def teacher_key(request: Request, cache: Cache) -> str:
         return make_key("teacher", {"task": request.task, "weights": file_fingerprint(WEIGHTS)})
     folder = locate(request.teacher.path or "")
     return make_key("teacher", {"files": folder_fingerprint(folder, cache.root / ".fingerprints.json")})
+
+
+def teacher_config(request: Request) -> dict[str, Any]:
+    """The teacher's `config.json`."""
+    if request.teacher.source == "demo":
+        from compressor.data.demo.teacher import shape
+
+        return shape(request.task)
+    return read_config(request.teacher.path or "")
 
 
 def find_teacher(request: Request, cache: Cache) -> Checkpoint:

@@ -27,24 +27,33 @@ CLASSES: dict[TaskName, str] = {
 }
 
 
+def shape(task: TaskName) -> dict[str, Any]:
+    """The teacher's `config.json` with the labels of a task's demo data; imports nothing heavy."""
+    labels = LABELS[task] or ("LABEL_0", "LABEL_1")
+    return {
+        "model_type": "bert",
+        "architectures": [CLASSES[task]],
+        "vocab_size": len(vocabulary.vocabulary()),
+        "hidden_size": 128,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "intermediate_size": 512,
+        "max_position_embeddings": vocabulary.MAX_TOKENS,
+        "type_vocab_size": 2,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "id2label": dict(enumerate(labels)),
+        "label2id": {label: index for index, label in enumerate(labels)},
+        "problem_type": "single_label_classification" if task == "text-classification" else None,
+    }
+
+
 def encoder_config(task: TaskName) -> BertConfig:
-    """The teacher's architecture with the labels of a task's demo data."""
+    """The teacher's architecture as transformers' config."""
     from transformers import BertConfig
 
-    labels = LABELS[task] or ("LABEL_0", "LABEL_1")
-    return BertConfig(  # type: ignore[no-untyped-call]
-        vocab_size=len(vocabulary.vocabulary()),
-        hidden_size=128,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        intermediate_size=512,
-        max_position_embeddings=vocabulary.MAX_TOKENS,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-        id2label=dict(enumerate(labels)),
-        label2id={label: index for index, label in enumerate(labels)},
-        problem_type="single_label_classification" if task == "text-classification" else None,
-    )
+    values = {key: value for key, value in shape(task).items() if key != "model_type"}
+    return BertConfig(**values)  # type: ignore[no-untyped-call]
 
 
 def new_model(task: TaskName) -> Any:

@@ -1,0 +1,151 @@
+"""The command line: `python -m compressor recipe=... device=...`, and the verbs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from compressor import __version__
+from compressor.errors import CompressorError, RequestError, UnknownNameError
+
+HELP = """\
+Turn a fine-tuned BERT-like teacher into a small, fast, checked ONNX artifact for a named device.
+
+  python -m compressor recipe=NAME device=NAME [data=NAME] [teacher.path=DIR] [task=NAME] [KEY=VALUE ...]
+
+Other verbs:
+  list [recipes|stages|passes|devices|data]   what there is to choose from
+  plan KEY=VALUE ...                          what a run would do, what is cached, expected MACs and size
+  verify DIR                                  check an artifact: hashes, graph, that it runs
+  validate DIR [device=NAME]                  measure an artifact anew, on this machine
+  cache list | clean [--max-gb N]             what is kept between runs  [output=DIR]
+
+Settings are KEY=VALUE (Hydra's grammar) and reach into the recipe:
+  recipe.stages.length_adaptive.epochs=1      change a setting
+  ~recipe.stages.distill                      take a stage out
+  recipe.stages.more.stage=finetune recipe.stages.more.after=distill   put one in
+  data=files data.train=FILE data.dev=FILE    your own data (SQuAD JSON, CSV, TSV, JSONL, CoNLL, plain or .gz)
+  gates.max_metric_drop=0.5 gates.max_size_mb=20   limits that the artifact must meet; null switches one off
+  seed=42 output=exports overwrite=true export_each_stage=false
+
+Options:
+  --config-dir DIR   your own recipes, devices and data: DIR/recipe/NAME.yaml, DIR/device/NAME.yaml, DIR/data/NAME.yaml
+  -m, --multirun     run every combination of values given as KEY=A,B
+  --debug            show the whole traceback of an error
+  -h, --help         this text
+  --version
+
+Exit codes: 0 written, 1 something failed, 2 the request is wrong, 3 a gate refused, 4 a device could not be measured.
+"""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The command line, sorted."""
+
+    verb: str
+    words: list[str]  # of a verb: a directory, "clean", "recipes"
+    settings: list[str]  # KEY=VALUE, ~KEY
+    config_dirs: list[str]
+    multirun: bool = False
+    debug: bool = False
+    max_gb: str | None = None
+
+
+def entry() -> None:
+    """Run the command line of this process and end it with the right exit code."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command; returns the exit code. Errors of the user are one line on standard error."""
+    from compressor import console
+
+    debug = "--debug" in argv
+    try:
+        if not argv or "-h" in argv or "--help" in argv:
+            print(HELP, end="")
+            return 0 if argv else RequestError.exit_code
+        if "--version" in argv:
+            print(f"compressor {__version__}")
+            return 0
+        return _run(sort_arguments(argv))
+    except CompressorError as problem:
+        if debug:
+            traceback.print_exc()
+        console.error(str(problem))
+        return problem.exit_code
+    except KeyboardInterrupt:
+        if debug:
+            traceback.print_exc()
+        console.error("interrupted; the same command goes on from the last finished step.")
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as problem:  # a bug of ours: the traceback is what a report of it needs
+        traceback.print_exc()
+        console.error(f"{type(problem).__name__}: {problem} (this is a bug; please report it with the lines above)")
+        return 1
+
+
+def sort_arguments(argv: Sequence[str]) -> Arguments:
+    """Sort words, settings and options; raises `RequestError` for what is not understood."""
+    from compressor.verbs import VERBS
+
+    words: list[str] = []
+    settings: list[str] = []
+    values: dict[str, list[str]] = {"--config-dir": [], "--max-gb": []}
+    flags = {"--multirun": False, "--debug": False}
+    rest = list(argv)
+    while rest:
+        word = rest.pop(0)
+        name, equals, value = word.partition("=")
+        if name in values:
+            if not equals and not rest:
+                raise RequestError(f"{name} needs a value.")
+            values[name].append(value if equals else rest.pop(0))
+        elif word in ("-m", *flags):
+            flags["--multirun" if word == "-m" else word] = True
+        elif word.startswith("-"):
+            raise UnknownNameError("option", word, ["--help", "--version", *values, *flags])
+        elif equals or word.startswith("~"):
+            settings.append(word)
+        else:
+            words.append(word)
+    verb = words.pop(0) if words else "run"
+    if verb not in VERBS:
+        raise UnknownNameError("verb", verb, VERBS)
+    return Arguments(
+        verb=verb,
+        words=words,
+        settings=settings,
+        config_dirs=values["--config-dir"],
+        multirun=flags["--multirun"],
+        debug=flags["--debug"],
+        max_gb=values["--max-gb"][-1] if values["--max-gb"] else None,
+    )
+
+
+def _run(arguments: Arguments) -> int:
+    from compressor.verbs import VERBS
+
+    _quieten()
+    verb: Callable[[Arguments], int] = VERBS[arguments.verb]
+    return verb(arguments)
+
+
+def _quieten() -> None:
+    """Libraries keep their chatter to themselves; our own lines and errors say what matters."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
+    if not sys.warnoptions:
+        warnings.filterwarnings("ignore")

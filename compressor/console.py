@@ -1,0 +1,147 @@
+"""What the user sees: progress bars and tables on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+from rich.table import Table
+from rich.text import Text
+
+from compressor.progress import Bar
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from compressor.pipeline import Outcome
+    from compressor.rows import Row
+    from compressor.validation.gates import Verdict
+
+PLAIN_WIDTH = 150
+"""Columns of tables that do not go to a terminal."""
+
+
+def out() -> RichConsole:
+    """Standard output; wide enough for tables when it is a file or a pipe."""
+    return RichConsole(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+
+
+def error(text: str) -> None:
+    """One line on standard error."""
+    print(f"error: {' '.join(text.split())}", file=sys.stderr, flush=True)
+
+
+class _RichBar:
+    def __init__(self, progress: RichProgress, task: TaskID) -> None:
+        self.progress = progress
+        self.task = task
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """Move on."""
+        self.progress.advance(self.task, steps)
+        if note:
+            self.progress.update(self.task, note=note)
+
+
+class _QuietBar:
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """Say nothing: bars are for terminals."""
+
+
+class Console:
+    """`Progress` on the console: bars that vanish when they end, lines that stay."""
+
+    def __init__(self, console: RichConsole | None = None) -> None:
+        self.console = console or out()
+        self._running: RichProgress | None = None
+
+    @contextmanager
+    def bar(self, title: str, total: int) -> Iterator[Bar]:
+        """A bar on a terminal, nothing elsewhere; a bar inside another one stands below it."""
+        if not self.console.is_terminal:
+            yield _QuietBar()
+        elif self._running is not None:
+            yield from self._rows(self._running, title, total)
+        else:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}", style="dim"),
+            )
+            with RichProgress(*columns, console=self.console, transient=True) as running:
+                self._running = running
+                try:
+                    yield from self._rows(running, title, total)
+                finally:
+                    self._running = None
+
+    def line(self, text: str) -> None:
+        """A line that stays."""
+        self.console.print(Text(text), soft_wrap=True)
+
+    @staticmethod
+    def _rows(running: RichProgress, title: str, total: int) -> Iterator[Bar]:
+        task = running.add_task(title, total=total, note="")
+        try:
+            yield _RichBar(running, task)
+        finally:
+            running.remove_task(task)
+
+
+def show_outcome(outcome: Outcome) -> None:
+    """The final table and the gates of a run."""
+    console = out()
+    if outcome.already_there:
+        console.print(Text(f"{outcome.artifact} is there already, written by this very request, and verified."))
+        return
+    console.print(rows_table(outcome.rows))
+    first = outcome.rows[0].speed
+    if first is not None:
+        where = f"Latency: p50 of {first.length} real tokens, batch {first.batch_size}, {first.threads} threads"
+        console.print(Text(f"{where}; measured on {first.measured_on}."))
+    show_verdicts(outcome.verdicts, console)
+    console.print(Text(f"written: {outcome.artifact}"))
+
+
+def show_verdicts(verdicts: Sequence[Verdict], console: RichConsole) -> None:
+    """One line a gate."""
+    for verdict in verdicts:
+        console.print(Text(f"gate {verdict.sentence()}"))
+
+
+def rows_table(rows: Sequence[Row]) -> Table:
+    """Teacher, each stage, artifact: metric, agreement, size, MACs, latency, speed-up."""
+    metric = next(iter(rows[0].evaluation.metrics))
+    table = simple_table("", metric, "agrees", "size MB", "MMACs", "p50 ms", "speed-up", "peak MiB", right=range(1, 8))
+    base = rows[0].speed.p50_ms if rows[0].speed else None
+    for row in rows:
+        speed = row.speed
+        ratio = f"{base / speed.p50_ms:.2f}x" if base and speed else ""
+        table.add_row(
+            row.name,
+            f"{row.evaluation.primary:.2f}",
+            f"{100 * row.agreement.same:.1f} %",
+            f"{row.size_bytes / 1e6:.2f}",
+            f"{row.macs / 1e6:,.1f}",
+            f"{speed.p50_ms:.2f}" if speed else "",
+            ratio,
+            f"{speed.peak_memory_mb:.0f}" if speed and speed.peak_memory_mb else "",
+        )
+    return table
+
+
+def simple_table(*columns: str, right: Sequence[int] = ()) -> Table:
+    """A table without frames; `right` names columns of numbers."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="right" if place in right else "left", overflow="fold")
+    return table

@@ -1,0 +1,217 @@
+"""What the verbs of the command line do. Heavy imports stay inside the functions that need them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from compressor.cache import Cache
+from compressor.console import Console, out, show_outcome, show_verdicts, simple_table
+from compressor.errors import CompressorError, RequestError, UnknownNameError
+from compressor.graph.registry import PASSES
+from compressor.stages.registry import STAGES
+
+if TYPE_CHECKING:
+    from compressor.cli import Arguments
+
+SECTIONS = ("recipes", "stages", "passes", "devices", "data")
+
+
+def run(arguments: Arguments) -> int:
+    """Run one request, or every combination of values with --multirun."""
+    from compressor.request import build
+
+    _no_words(arguments)
+    if arguments.multirun:
+        return _run_many(arguments)
+    request = build(arguments.settings, config_dirs=arguments.config_dirs)
+    from compressor.pipeline import run as run_pipeline
+
+    show_outcome(run_pipeline(request, Console()))
+    return 0
+
+
+def _run_many(arguments: Arguments) -> int:
+    """One run after the other; the exit code is that of the first that failed, and the others still run."""
+    from compressor import console
+    from compressor.request import build
+    from compressor.request.overrides import sweep
+
+    combinations = sweep(arguments.settings)
+    requests = [build(settings, config_dirs=arguments.config_dirs) for settings in combinations]
+    from compressor.pipeline import run as run_pipeline
+
+    code = 0
+    for place, (settings, request) in enumerate(zip(combinations, requests, strict=True), start=1):
+        Console().line(f"run {place} of {len(requests)}: {' '.join(settings)}")
+        try:
+            show_outcome(run_pipeline(request, Console()))
+        except CompressorError as error:
+            console.error(str(error))
+            code = code or error.exit_code
+    return code
+
+
+def list_(arguments: Arguments) -> int:
+    """Show recipes, stages, passes, devices and data."""
+    from compressor.request.folders import own_folder
+
+    _no_settings(arguments)
+    own = [own_folder(place) for place in arguments.config_dirs]
+    for word in arguments.words:
+        if word not in SECTIONS:
+            raise UnknownNameError("list", word, SECTIONS)
+    for section in arguments.words or SECTIONS:
+        _show_section(section, own)
+    return 0
+
+
+def _show_section(section: str, own: list[Path]) -> None:
+    from compressor.request.compose import read_yaml
+    from compressor.request.folders import choices
+
+    console = out()
+    console.print(Text(section), style="bold")
+    if section in ("stages", "passes"):
+        table = simple_table("name", "changes", "what it does", "after")
+        for spec in (STAGES if section == "stages" else PASSES).values():
+            table.add_row(spec.name, spec.changes, spec.summary, spec.paper)
+    else:
+        group = section if section == "data" else section.removesuffix("s")
+        table = simple_table("name", *(["task"] if group == "recipe" else []), "what it is")
+        for name, file in sorted(choices(group, own).items()):
+            values = read_yaml(file)
+            about = str(values.get("description") or _first_comment(file))
+            table.add_row(name, *([str(values.get("task", ""))] if group == "recipe" else []), about)
+    console.print(table)
+    console.print()
+
+
+def _first_comment(file: Path) -> str:
+    line = file.read_text(encoding="utf-8").partition("\n")[0]
+    return line.lstrip("# ") if line.startswith("#") else ""
+
+
+def plan(arguments: Arguments) -> int:
+    """Show what a run would do."""
+    from compressor.plan import make_plan
+    from compressor.request import build
+
+    _no_words(arguments)
+    request = build(arguments.settings, config_dirs=arguments.config_dirs)
+    made = make_plan(request)
+    console = out()
+    console.print(Text(f"{request.recipe.name}: {request.recipe.description}"))
+    for name, value in made.facts.items():
+        console.print(Text(f"{name:>9}  {value}"))
+    table = simple_table("step", "name", "cached", "what it does")
+    for step, kept in zip(made.steps, made.cached, strict=True):
+        table.add_row(step.kind, step.name, "yes" if kept else "no", step.summary)
+    console.print(table)
+    console.print(Text(f"artifact: {request.artifact}{' (something is there already)' if made.artifact_there else ''}"))
+    return 0
+
+
+def verify(arguments: Arguments) -> int:
+    """Check an artifact's files, graph and that it runs."""
+    folder = _one_folder(arguments)
+    _no_settings(arguments)
+    from compressor.artifact.verify import verify as verify_artifact
+
+    found = verify_artifact(folder)
+    extra = f"; not part of it: {', '.join(found.extra)}" if found.extra else ""
+    Console().line(f"{folder}: {found.manifest.title}, sound ({len(found.manifest.files)} files){extra}")
+    return 0
+
+
+def validate(arguments: Arguments) -> int:
+    """Measure an artifact anew on this machine, against a device's profile and the artifact's own gates."""
+    folder = _one_folder(arguments)
+    from compressor.revalidate import revalidate
+
+    result = revalidate(folder, arguments.settings, arguments.config_dirs, Console())
+    console = out()
+    table = simple_table("", "then", "now", right=(1, 2))
+    for name, before, now in result.lines:
+        table.add_row(name, before, now)
+    console.print(table)
+    console.print(Text(f"measured on {result.measured_on}"))
+    show_verdicts(result.verdicts, console)
+    result.require()
+    return 0
+
+
+def cache(arguments: Arguments) -> int:
+    """Show or clean what is kept between runs."""
+    words = arguments.words
+    if words not in (["list"], ["clean"]):
+        raise UnknownNameError("cache", " ".join(words) or "(nothing)", ("list", "clean"))
+    kept = Cache(_output(arguments) / ".cache")
+    if words == ["clean"]:
+        gone, freed = kept.clean(_max_bytes(arguments.max_gb))
+        Console().line(f"{gone} entries removed, {freed / 1e6:.1f} MB freed in {kept.root}")
+        return 0
+    entries = kept.entries()
+    table = simple_table("key", "MB", "last used", "what it is", right=(1,))
+    for entry in entries:
+        table.add_row(entry.key, f"{entry.size_bytes / 1e6:.1f}", _when(entry.last_used), entry.title)
+    if entries:
+        out().print(table)
+    Console().line(f"{len(entries)} entries, {sum(e.size_bytes for e in entries) / 1e6:.1f} MB in {kept.root}")
+    return 0
+
+
+def _output(arguments: Arguments) -> Path:
+    """The folder given as `output=DIR`, or the usual one."""
+    folder = "exports"
+    for setting in arguments.settings:
+        key, _, value = setting.partition("=")
+        if key != "output":
+            raise UnknownNameError("key", key, ["output"], "cache")
+        folder = value
+    return Path(folder).expanduser()
+
+
+def _max_bytes(max_gb: str | None) -> int:
+    try:
+        limit = float(max_gb or 0)
+    except ValueError:
+        limit = -1.0
+    if not limit >= 0:
+        raise RequestError(f"--max-gb {max_gb} is not possible: give a number of gigabytes.")
+    return int(limit * 1e9)
+
+
+def _when(seconds: float) -> str:
+    import datetime
+
+    return datetime.datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
+
+
+def _one_folder(arguments: Arguments) -> Path:
+    if len(arguments.words) != 1:
+        raise RequestError(f"{arguments.verb} needs one artifact: python -m compressor {arguments.verb} DIR")
+    return Path(arguments.words[0])
+
+
+def _no_words(arguments: Arguments) -> None:
+    if arguments.words:
+        raise RequestError(f"'{arguments.words[0]}' is not understood: settings are given as KEY=VALUE.")
+
+
+def _no_settings(arguments: Arguments) -> None:
+    if arguments.settings:
+        raise RequestError(f"'{arguments.settings[0]}' means nothing to {arguments.verb}.")
+
+
+VERBS: dict[str, Callable[[Arguments], int]] = {
+    "run": run,
+    "list": list_,
+    "plan": plan,
+    "verify": verify,
+    "validate": validate,
+    "cache": cache,
+}
