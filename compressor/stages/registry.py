@@ -34,7 +34,7 @@ class StageSpec:
     version: int
     reads: tuple[str, ...] = ("train",)
     tasks: tuple[TaskName, ...] = TASK_NAMES
-    shape: str | None = None  # light: (config.json before, the teacher's, settings) -> config.json after; None: as before
+    shape: str | None = None  # light: (config.json before, the teacher's, settings) -> config.json after
 
     def load_settings(self) -> type:
         """The settings dataclass."""

@@ -11,7 +11,8 @@ from compressor.stages.distill.settings import DistillSettings, StudentSettings
 
 def shape(config: dict[str, Any], teacher: dict[str, Any], settings: DistillSettings) -> dict[str, Any]:
     """What `config.json` will say after the stage."""
-    return config if isinstance(settings.student, str) else student_config(teacher, settings.student)
+    student = settings.new_student()
+    return config if student is None else student_config(teacher, student)
 
 
 def student_config(teacher: dict[str, Any], settings: StudentSettings) -> dict[str, Any]:
