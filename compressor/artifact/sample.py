@@ -286,7 +286,7 @@ def piece_words(encoding: Any) -> List[Tuple[int, int]]:
 
 def split_tag(tag: str) -> Tuple[str, str]:
     """Prefix and type of a tag: B-PER gives B and PER; a tag without a prefix is a type."""
-    match = re.match(r"([BIES])-(.+)$", tag)
+    match = re.match(r"([BIES])-(.*)$", tag)
     if match:
         return match.group(1), match.group(2)
     return ("O", "") if tag == "O" else ("", tag)

@@ -139,7 +139,7 @@ def _check_runs(path: Path, manifest: Manifest, config: dict[str, Any]) -> None:
             raise ArtifactError(f"{path} does not run: {error}") from error
         for row, values in zip(rows, outputs, strict=True):
             for name in names:
-                shape = () if whole else (row.length,)
+                shape: tuple[int, ...] = () if whole else (row.length,)
                 shape += (len(manifest.labels),) if manifest.labels else ()
                 if name not in values or values[name].shape != shape:
                     raise ArtifactError(f"{path} does not give '{name}' of the shape that {manifest.task} needs.")
