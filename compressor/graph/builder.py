@@ -95,8 +95,9 @@ class Builder:
     def graph(self, outputs: Sequence[str], types: Sequence[int]) -> onnx.GraphProto:
         """The collected nodes as a body without inputs; an output from outside the body is handed on."""
         values = []
+        made = {output for node in self.nodes for output in node.output}
         for name, kind in zip(outputs, types, strict=True):
-            inside = any(name in node.output for node in self.nodes)
+            inside = name in made
             result = name if inside else self.op("Identity", name)
             values.append(helper.make_tensor_value_info(result, kind, None))
         return helper.make_graph(self.nodes, self.prefix, [], values)

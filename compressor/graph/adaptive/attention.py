@@ -1,12 +1,12 @@
-"""Attention over flat rows as graph nodes: the two bodies of a length-adaptive layer.
+"""Attention as graph nodes: the bodies of a length-adaptive layer.
 
 Where a layer drops tokens, probabilities are computed, summed and sorted. Where it keeps all, nobody looks at the
-probabilities, so that a fused operator can take the place of the plain form written here.
+probabilities, so that a fused operator can take the place of the plain form written here. Bodies neither begin nor
+end with a reshape: ONNX Runtime copies a value that only changes its shape at the border of a body.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from onnx import TensorProto
@@ -19,20 +19,19 @@ FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 
 @dataclass(frozen=True)
 class Heads:
-    """Shape of one attention: its names of query, key, value [rows, heads·size] and of what masks them."""
+    """One attention: names of its query, key and value [batch, length, heads, size] and of what masks them."""
 
     query: str
     key: str
     value: str
-    real: str  # float32 [batch, length]
-    padded: str  # bool [1]: whether `real` has a zero
+    real: str  # float32 [batch, length]: 1 for real tokens, 0 for padding
     batch: str  # int64 [1]
     count: int
     size: int
 
     @property
     def width(self) -> int:
-        """Width of the rows."""
+        """Width of all heads side by side."""
         return self.count * self.size
 
     @property
@@ -41,47 +40,43 @@ class Heads:
         return float(self.size**-0.5)
 
 
-def keep_all(builder: Builder, heads: Heads) -> str:
-    """Plain attention, [rows, heads·size]; the mask is only added where there is padding."""
-
-    def context(body: Builder, masked: bool) -> str:
-        return _weighted(body, heads, _probabilities(body, heads, masked))
-
-    return either(builder, heads, context)
+def attend(builder: Builder, heads: Heads, *, masked: bool) -> str:
+    """Plain attention, with or without the mask: [batch, length, heads, size]."""
+    return _weighted(builder, heads, _probabilities(builder, heads, masked))
 
 
-def either(builder: Builder, heads: Heads, make: Callable[[Builder, bool], str]) -> str:
-    """`make` with and without the mask, one of them run by whether there is padding."""
-    masked, plain = builder.body("masked"), builder.body("plain")
-    bodies = (masked, [make(masked, True)]), (plain, [make(plain, False)])
-    return builder.branch(heads.padded, [FLOAT], *bodies)[0]
+def split_heads(builder: Builder, batch: str, rows: str, count: int, size: int) -> str:
+    """[batch·length, heads·size] to [batch, length, heads, size]."""
+    shape = builder.op("Concat", batch, builder.ints(-1, count, size), axis=0)
+    return builder.op("Reshape", rows, shape)
 
 
 @dataclass(frozen=True)
 class Chosen:
     """What attention with a choice gives: the context of all rows, and the order of the tokens of each text."""
 
-    context: str  # [rows, heads·size]
+    context: str  # [batch·length, heads·size]
     order: str  # int64 [batch, length], the most significant first
 
 
-def choose(builder: Builder, heads: Heads, length: str, *, protect: bool) -> Chosen:
+def choose(builder: Builder, heads: Heads, padded: str, length: str, *, protect: bool) -> Chosen:
     """Attention and the order of significance: attention received, summed over heads and real queries.
 
     Padding comes after every real token, equal ones in their present order, position 0 first if `protect`.
     """
     b = builder
-    probabilities = either(b, heads, lambda body, masked: _probabilities(body, heads, masked))
-    scores = _significance(b.body("significance"), heads, probabilities, length, protect)
-    b.nodes += scores[0].nodes
-    return Chosen(_weighted(b, heads, probabilities), scores[1])
+    masked, plain = b.body("masked"), b.body("plain")
+    bodies = (masked, [_probabilities(masked, heads, True)]), (plain, [_probabilities(plain, heads, False)])
+    probabilities = b.branch(padded, [FLOAT], *bodies)[0]
+    significance = b.body("significance")
+    order = _order(significance, heads, probabilities, length, protect)
+    b.nodes += significance.nodes
+    context = b.op("Reshape", _weighted(b, heads, probabilities), b.ints(-1, heads.width))
+    return Chosen(context, order)
 
 
-def _significance(
-    builder: Builder, heads: Heads, probabilities: str, length: str, protect: bool
-) -> tuple[Builder, str]:
+def _order(b: Builder, heads: Heads, probabilities: str, length: str, protect: bool) -> str:
     """Column sums as a product with a row of query weights, then a full sort; stays float32 in a float16 graph."""
-    b = builder
     shape = b.op("Concat", heads.batch, b.ints(heads.count), length, axis=0)
     queries = b.op("Expand", b.op("Unsqueeze", heads.real, b.ints(1)), shape)
     weights = b.op("Unsqueeze", queries, b.ints(2))  # [batch, heads, 1, length]
@@ -92,13 +87,13 @@ def _significance(
         rest = b.slice(ranked, b.ints(1), length, 1)
         first = b.op("Add", b.op("Mul", b.slice(ranked, b.ints(0), b.ints(1), 1), b.float(0.0)), b.float(3e38))
         ranked = b.op("Concat", first, rest, axis=1)
-    return b, b.op("TopK", ranked, length, axis=1, outputs=2)[1]
+    return b.op("TopK", ranked, length, axis=1, outputs=2)[1]
 
 
 def _probabilities(b: Builder, heads: Heads, masked: bool) -> str:
     """Softmax of the scores [batch, heads, length, length]; a text of padding alone attends evenly, as in PyTorch."""
-    query = b.op("Mul", _split(b, heads, heads.query, [0, 2, 1, 3]), b.float(heads.scale))
-    key = _split(b, heads, heads.key, [0, 2, 3, 1])
+    query = b.op("Mul", b.op("Transpose", heads.query, perm=[0, 2, 1, 3]), b.float(heads.scale))
+    key = b.op("Transpose", heads.key, perm=[0, 2, 3, 1])
     if masked:
         alive = b.op("Unsqueeze", b.reduce("ReduceMax", heads.real, 1, keepdims=True), b.ints(2, 3))
         query = b.op("Mul", query, alive)
@@ -110,12 +105,6 @@ def _probabilities(b: Builder, heads: Heads, masked: bool) -> str:
 
 
 def _weighted(b: Builder, heads: Heads, probabilities: str) -> str:
-    """The values weighted by the probabilities, heads side by side, as rows."""
-    context = b.op("MatMul", probabilities, _split(b, heads, heads.value, [0, 2, 1, 3]))
-    return b.op("Reshape", b.op("Transpose", context, perm=[0, 2, 1, 3]), b.ints(-1, heads.width))
-
-
-def _split(b: Builder, heads: Heads, rows: str, order: list[int]) -> str:
-    """[rows, heads·size] to [batch, length, heads, size], axes then in the given order."""
-    shape = b.op("Concat", heads.batch, b.ints(-1, heads.count, heads.size), axis=0)
-    return b.op("Transpose", b.op("Reshape", rows, shape), perm=order)
+    """The values weighted by the probabilities, [batch, length, heads, size]."""
+    context = b.op("MatMul", probabilities, b.op("Transpose", heads.value, perm=[0, 2, 1, 3]))
+    return b.op("Transpose", context, perm=[0, 2, 1, 3])

@@ -8,14 +8,15 @@ import onnx
 from onnx import TensorProto, helper
 
 from compressor.errors import ExportError
-from compressor.graph.adaptive.attention import FLOAT, INT64, Heads, choose, keep_all
+from compressor.graph.adaptive.attention import FLOAT, INT64, Heads, attend, choose, split_heads
 from compressor.graph.adaptive.markers import ATTEND, DOMAIN, PLAN, RESTORE
 from compressor.graph.adaptive.plan import NAME as DIAL
 from compressor.graph.adaptive.plan import Plan, build_plan
 from compressor.graph.builder import Builder
 
 LAYER = "attention.{}"
-"""Prefix of the nodes of one layer's attention; the `If` with this prefix has the branches `drop` and `full`."""
+"""Name of the `If` of one layer's attention; its bodies that keep all are called `.../full` and `.../masked`."""
+_TYPES = (FLOAT, FLOAT, FLOAT, INT64, FLOAT, INT64)
 
 
 def expand(model: onnx.ModelProto, *, layers: int, width: int) -> None:
@@ -68,17 +69,23 @@ def _plan(b: Builder, node: onnx.NodeProto, attributes: dict[str, Any], layers: 
 
 
 def _attend(b: Builder, node: onnx.NodeProto, attributes: dict[str, Any], plan: Plan, width: int) -> None:
-    """One `If`: choose and drop, or keep all."""
+    """Keep all, without a mask; or with a mask; or choose and drop: an `If` in an `If`."""
     query, key, value, hidden, real, origin = node.input
     layer, count = attributes["layer"], attributes["heads"]
     protect = bool(attributes["protect"])
-    here = b.ints(layer)
-    heads = Heads(query, key, value, real, b.op("Gather", plan.padded, here), plan.batch, count, width // count)
-    length = b.op("Gather", plan.lengths, here)
-    kept_count = b.op("Gather", plan.counts, here)
+    simple, drops, padded, length, kept_count = (
+        b.op("Gather", values, b.ints(layer))
+        for values in (plan.simple, plan.drops, plan.padded, plan.lengths, plan.counts)
+    )
+    size = width // count
+    parts = (split_heads(b, plan.batch, rows, count, size) for rows in (query, key, value))
+    heads = Heads(*parts, real, plan.batch, count, size)
 
-    drop = b.body("drop")
-    chosen = choose(drop, heads, length, protect=protect)
+    full, other = b.body("full"), b.body("other")
+    masked, drop = other.body("masked"), other.body("drop")
+    all_kept = [_all_kept(body, heads, body is masked, hidden, real, origin) for body in (full, masked)]
+
+    chosen = choose(drop, heads, padded, length, protect=protect)
     kept = drop.slice(chosen.order, drop.ints(0), kept_count, 1)
     leaving = drop.slice(chosen.order, kept_count, length, 1)
     stay, leave = (_row_numbers(drop, plan, length, order) for order in (kept, leaving))
@@ -91,23 +98,24 @@ def _attend(b: Builder, node: onnx.NodeProto, attributes: dict[str, Any], plan: 
         drop.op("Gather", origin, leave, axis=0),
     ]
 
-    full = b.body("full")
-    context = keep_all(full, heads)
-    nothing = full.ints(0), full.ints(0)
-    kept_all = [context, hidden, real, origin, full.slice(hidden, *nothing, 0), full.slice(origin, *nothing, 0)]
-
     used = [index for index, name in enumerate(node.output) if name]
-    types = [FLOAT, FLOAT, FLOAT, INT64, FLOAT, INT64]
-    outputs = b.branch(
-        b.op("Gather", plan.drops, here),
-        [types[index] for index in used],
-        (drop, [dropped[index] for index in used]),
-        (full, [kept_all[index] for index in used]),
+    types = [_TYPES[index] for index in used]
+    result = other.branch(
+        drops, types, (drop, [dropped[i] for i in used]), (masked, [all_kept[1][i] for i in used])
     )
-    b.nodes[-1].name = b.prefix
-    del b.nodes[-1].output[:]
-    b.nodes[-1].output.extend(node.output[index] for index in used)
-    del outputs
+    context, *others = b.branch(simple, types, (full, [all_kept[0][i] for i in used]), (other, result))
+    choice = b.nodes[-1]
+    choice.name = b.prefix
+    choice.output[1:] = [node.output[index] for index in used[1:]]
+    b.op("Reshape", context, b.ints(-1, width))
+    b.nodes[-1].output[0] = node.output[0]
+
+
+def _all_kept(b: Builder, heads: Heads, masked: bool, hidden: str, real: str, origin: str) -> list[str]:
+    """Context and everything else as it is; nothing leaves."""
+    nothing = b.ints(0), b.ints(0)
+    context = attend(b, heads, masked=masked)
+    return [context, hidden, real, origin, b.slice(hidden, *nothing, 0), b.slice(origin, *nothing, 0)]
 
 
 def _row_numbers(b: Builder, plan: Plan, length: str, order: str) -> str:

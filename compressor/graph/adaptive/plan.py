@@ -23,6 +23,7 @@ class Plan:
     lengths: str  # int64 [layers]: tokens that each layer is given
     drops: str  # bool [layers]: whether a layer keeps fewer than it is given
     padded: str  # bool [layers]: whether padding may be among the tokens that a layer is given
+    simple: str  # bool [layers]: neither of both
     batch: str  # int64 [1]
     texts: str  # int64 [batch, 1]: 0, 1, 2 ...
     real: str  # float32 [batch, length]: 1 for real tokens, 0 for padding
@@ -58,11 +59,13 @@ def build_plan(builder: Builder, attention_mask: str, keep: str, *, layers: int,
     shortest = b.op("Cast", shortest, to=TensorProto.INT64)
     count_all = b.op("Squeeze", b.op("Mul", batch, length), b.ints(0))
     texts = b.op("Range", b.constant(0, np.int64), b.op("Squeeze", batch, b.ints(0)), b.constant(1, np.int64))
+    drops, padded = b.op("Less", counts, lengths), b.op("Less", shortest, lengths)
     return Plan(
         counts=counts,
         lengths=lengths,
-        drops=b.op("Less", counts, lengths),
-        padded=b.op("Less", shortest, lengths),
+        drops=drops,
+        padded=padded,
+        simple=b.op("Not", b.op("Or", drops, padded)),
         batch=batch,
         texts=b.op("Unsqueeze", texts, b.ints(1)),
         real=real,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper
 
 from compressor.errors import RequestError
 
@@ -15,6 +15,10 @@ WEIGHT_INPUT: Mapping[str, int] = {"MatMul": 1, "Gemm": 1, "Attention": 1}
 """Which input of a product holds its weights [in, out]."""
 INTEGER_OPS = frozenset({"MatMulInteger", "QLinearMatMul", "QGemm", "QAttention", "DynamicQuantizeMatMul"})
 """Products that compute in int8 by themselves."""
+
+
+INTEGER_OUTPUTS: Mapping[str, tuple[int, ...]] = {"EmbedLayerNormalization": (1,)}
+"""Outputs of fused operators that are integers."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,18 @@ def name_nodes(model: ModelProto) -> None:
             name, count = f"{base}_{count}", count + 1
         node.name = name
         taken.add(name)
+
+
+def declare_fused_outputs(model: ModelProto) -> None:
+    """Write down, in place, that fused operators return float32, which ONNX's type inference does not know."""
+    for graph in graphs(model.graph):
+        known = {entry.name for entry in (*graph.value_info, *graph.output)}
+        for node in graph.node:
+            if node.domain in ("", "ai.onnx"):
+                continue
+            for index, name in enumerate(node.output):
+                if name and name not in known and index not in INTEGER_OUTPUTS.get(node.op_type, ()):
+                    graph.value_info.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
 
 
 def products(model: ModelProto) -> list[Product]:

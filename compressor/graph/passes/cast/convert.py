@@ -14,7 +14,7 @@ import onnx
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from compressor.errors import PassError
-from compressor.graph.passes.nodes import all_nodes, bodies, graphs
+from compressor.graph.passes.nodes import all_nodes, bodies, declare_fused_outputs, graphs
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 MASK_VALUE = 1e4
@@ -22,9 +22,6 @@ MASK_VALUE = 1e4
 MASK_LIMIT = 3e4
 """Constants beyond this are taken for mask values (torch writes the smallest float32, -3.4e38)."""
 LARGEST = float(np.finfo(np.float16).max)
-INTEGER_OUTPUTS = {"EmbedLayerNormalization": (1,)}
-"""Outputs of fused operators that are integers."""
-
 Casts = dict[tuple[str, int], str]
 
 
@@ -181,13 +178,7 @@ def _types(model: ModelProto) -> dict[str, int]:
     """Element types by tensor name, through ONNX's inference; fused operators return floats."""
     copy = ModelProto()
     copy.CopyFrom(model)
-    for graph in graphs(copy.graph):
-        for node in graph.node:
-            if node.domain in ("", "ai.onnx"):
-                continue
-            for index, name in enumerate(node.output):
-                if name and index not in INTEGER_OUTPUTS.get(node.op_type, ()):
-                    graph.value_info.append(helper.make_tensor_value_info(name, FLOAT, None))
+    declare_fused_outputs(copy)
     types: dict[str, int] = {}
     for graph in graphs(onnx.shape_inference.infer_shapes(copy).graph):
         for entry in (*graph.value_info, *graph.input, *graph.output):

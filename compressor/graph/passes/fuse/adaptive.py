@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import onnx
-from onnx import helper
 
 from compressor.graph.adaptive.attention import Heads
 from compressor.graph.adaptive.expand import LAYER
 from compressor.graph.builder import Builder
-from compressor.graph.passes.fuse.attention import multi_head
+from compressor.graph.passes.fuse.attention import as_texts, multi_head
 from compressor.graph.passes.fuse.gelu import fuse_gelu
 from compressor.models.families import family_of
 
@@ -21,47 +20,72 @@ def fuse(model: onnx.ModelProto, config: Mapping[str, Any]) -> dict[str, int]:
     family = family_of(config)
     count, layers = family.head_count(config), family.layer_count(config)
     size = family.hidden_size(config) // count
-    nodes = {node.name: node for node in model.graph.node}
-    attention = 0
+    fused = 0
     for layer in range(layers):
-        node = nodes.get(LAYER.format(layer))
-        full = _body(node, "else_branch") if node is not None else None
-        attention += full is not None and _fuse_full(full, model, count, size)
-    return {"attention": attention, "gelu": fuse_gelu(model.graph)}
+        fused += _fuse_layer(model, LAYER.format(layer), count, size)
+    return {"attention": fused, "gelu": fuse_gelu(model.graph)}
 
 
-def _fuse_full(full: onnx.GraphProto, model: onnx.ModelProto, count: int, size: int) -> bool:
-    """Put MultiHeadAttention into the branch that keeps all tokens; whether the branch was as exported."""
-    plain_attention = [node for node in full.node if node.op_type == "If"]
-    heads = _heads(plain_attention[0], count, size) if len(plain_attention) == 1 else None
-    if heads is None:
+def _fuse_layer(model: onnx.ModelProto, name: str, count: int, size: int) -> bool:
+    """Put MultiHeadAttention into the two bodies that keep all tokens; whether they were as exported."""
+    node = next((node for node in model.graph.node if node.name == name), None)
+    bodies = {body.name: body for body in _bodies(node)} if node is not None else {}
+    full, masked = bodies.get(f"{name}/full"), bodies.get(f"{name}/other/masked")
+    heads = _heads(full, masked, model, count, size) if full is not None and masked is not None else None
+    if node is None or full is None or masked is None or heads is None:
         return False
     opset = next(entry.version for entry in model.opset_import if entry.domain == "")
-    builder = Builder(f"{full.name}/fused", opset)
-    context = multi_head(builder, heads)
-    old = plain_attention[0].output[0]
-    builder.nodes.append(helper.make_node("Identity", [context], [old], name=f"{full.name}/fused/Identity"))
-    nodes = [*builder.nodes, *(node for node in full.node if node is not plain_attention[0])]
-    del full.node[:]
-    full.node.extend(nodes)
+    before = Builder(f"{name}/texts", opset)
+    texts = as_texts(before, heads)
+    for body in (full, masked):
+        inner = Builder(f"{body.name}/fused", opset, before.constants)
+        context = multi_head(inner, texts, masked=body is masked)
+        old = body.output[0].name
+        inner.nodes[-1].output[0] = old
+        del context
+        nodes = [*inner.nodes, *_without(body, old)]
+        del body.node[:]
+        body.node.extend(nodes)
+    nodes = list(model.graph.node)
+    at = next(index for index, entry in enumerate(nodes) if entry.name == name)
+    nodes[at:at] = before.nodes
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
     present = {tensor.name for tensor in model.graph.initializer}
-    model.graph.initializer.extend(tensor for name, tensor in builder.constants.items() if name not in present)
+    model.graph.initializer.extend(tensor for key, tensor in before.constants.items() if key not in present)
     return True
 
 
-def _heads(attention: onnx.NodeProto, count: int, size: int) -> Heads | None:
+def _bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """All bodies inside a node, at any depth."""
+    for entry in node.attribute:
+        if entry.type == onnx.AttributeProto.GRAPH:
+            yield entry.g
+            for inner in entry.g.node:
+                yield from _bodies(inner)
+
+
+def _heads(
+    full: onnx.GraphProto, masked: onnx.GraphProto, model: onnx.ModelProto, count: int, size: int
+) -> Heads | None:
     """The names that the exported attention of a layer reads."""
-    masked, plain = _body(attention, "then_branch"), _body(attention, "else_branch")
-    if masked is None or plain is None:
-        return None
-    inside = {output for node in plain.node for output in node.output}
-    split = [node.input[0] for node in plain.node if node.op_type == "Reshape" and node.input[0] not in inside]
-    batch = [node.input[0] for node in plain.node if node.op_type == "Concat"]
+    makers = {output: node for node in model.graph.node for output in node.output}
+    split = [makers.get(node.input[0]) for node in full.node if node.op_type == "Transpose"]
+    parts = [node for node in split if node is not None and node.op_type == "Reshape"]
     real = [node.input[0] for node in masked.node if node.op_type == "ReduceMax"]
-    if len(split) != 3 or not batch or not real:
+    if len(parts) != 3 or not real:
         return None
-    return Heads(*split, real[0], attention.input[0], batch[0], count, size)
+    query, key, value = (node.input[0] for node in parts)
+    batch = makers[parts[0].input[1]].input[0]
+    return Heads(query, key, value, real[0], batch, count, size)
 
 
-def _body(node: onnx.NodeProto, name: str) -> onnx.GraphProto | None:
-    return next((entry.g for entry in node.attribute if entry.name == name), None)
+def _without(body: onnx.GraphProto, output: str) -> list[onnx.NodeProto]:
+    """The body's nodes less those that only serve one of its outputs."""
+    wanted = {value.name for value in body.output} - {output}
+    kept = []
+    for node in reversed(body.node):
+        if wanted.intersection(node.output):
+            kept.append(node)
+            wanted.update(node.input)
+    return kept[::-1]

@@ -6,12 +6,12 @@ and a product of its result with a third; the three come from linear layers with
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx
 from onnx import TensorProto
 
-from compressor.graph.adaptive.attention import Heads, either
+from compressor.graph.adaptive.attention import Heads
 from compressor.graph.builder import MICROSOFT, Builder
 from compressor.graph.constants import MASKED
 from compressor.graph.passes.fuse.links import Links
@@ -89,25 +89,24 @@ def _leads_to_product(name: str, links: Links) -> bool:
     return False
 
 
-def multi_head(builder: Builder, heads: Heads, *, always_masked: bool = False) -> str:
-    """MultiHeadAttention over rows or batches [.., hidden]; rows out. Without the mask where nothing is padded.
+def multi_head(builder: Builder, heads: Heads, *, masked: bool) -> str:
+    """MultiHeadAttention over query, key and value [batch, length, heads·size]; the result likewise.
 
     The mask is the raw attention mask, never a length. (ONNX Runtime 1.14 and newer.)
     """
-    if always_masked:
-        return _attend(builder, heads, masked=True)
-    return either(builder, heads, lambda body, masked: _attend(body, heads, masked=masked))
-
-
-def _attend(b: Builder, heads: Heads, *, masked: bool) -> str:
-    shape = b.op("Concat", heads.batch, b.ints(-1, heads.width), axis=0)
-    query, key, value = (b.op("Reshape", name, shape) for name in (heads.query, heads.key, heads.value))
-    inputs = [query, key, value]
+    b = builder
+    inputs = [heads.query, heads.key, heads.value]
     attributes: dict[str, object] = {"num_heads": heads.count}
     if masked:
         alive = b.op("Unsqueeze", b.reduce("ReduceMax", heads.real, 1, keepdims=True), b.ints(2))
-        inputs[0] = b.op("Mul", query, alive)
+        inputs[0] = b.op("Mul", heads.query, alive)  # a text of padding alone attends evenly, as in PyTorch
         inputs += ["", b.op("Cast", heads.real, to=TensorProto.INT32)]
         attributes["mask_filter_value"] = MASKED
-    context = b.op("MultiHeadAttention", *inputs, domain=MICROSOFT, **attributes)
-    return b.op("Reshape", context, b.ints(-1, heads.width))
+    return b.op("MultiHeadAttention", *inputs, domain=MICROSOFT, **attributes)
+
+
+def as_texts(builder: Builder, heads: Heads) -> Heads:
+    """The same attention with query, key and value as [batch, length, heads·size]."""
+    shape = builder.op("Concat", heads.batch, builder.ints(-1, heads.width), axis=0)
+    query, key, value = (builder.op("Reshape", name, shape) for name in (heads.query, heads.key, heads.value))
+    return replace(heads, query=query, key=key, value=value)

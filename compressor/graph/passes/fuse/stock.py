@@ -12,10 +12,10 @@ import onnx
 from onnx import TensorProto, helper
 
 from compressor.errors import FusionError
-from compressor.graph.adaptive.attention import Heads
+from compressor.graph.adaptive.attention import FLOAT, Heads
 from compressor.graph.builder import Builder
 from compressor.graph.files import save
-from compressor.graph.passes.fuse.attention import Block, find_blocks, multi_head
+from compressor.graph.passes.fuse.attention import Block, as_texts, find_blocks, multi_head
 from compressor.graph.passes.fuse.cleanup import prune
 from compressor.graph.passes.fuse.flatten import flatten
 from compressor.graph.passes.fuse.gelu import fuse_gelu
@@ -93,10 +93,13 @@ def _replace(
     nodes = list(model.graph.node)
     for layer, block in enumerate(blocks):
         body = Builder(f"attention.{layer}", head.opset, head.constants)
-        heads = Heads(block.query, block.key, block.value, real, padded, batch, count, width // count)
-        context = multi_head(body, heads, always_masked=not padded)
-        if not padded:
-            context = body.op("Reshape", context, body.op("Concat", batch, body.ints(-1, width), axis=0))
+        heads = as_texts(body, Heads(block.query, block.key, block.value, real, batch, count, width // count))
+        if padded:
+            masked, plain = body.body("masked"), body.body("full")
+            bodies = (masked, [multi_head(masked, heads, masked=True)]), (plain, [multi_head(plain, heads, masked=False)])
+            context = body.op("Reshape", body.branch(padded, [FLOAT], *bodies)[0], body.ints(-1, width))
+        else:
+            context = multi_head(body, heads, masked=True)
         index = next(i for i, node in enumerate(nodes) if block.context in node.output)
         last = helper.make_node("Identity", [context], [block.context], name=f"attention.{layer}/context")
         nodes[index : index + 1] = [*body.nodes, last]

@@ -84,7 +84,7 @@ def nncf_int8(
                     **options,
                 )
                 notes = {"metric": scorer.metric, "accuracy_on": scorer.part, "max_drop": settings.max_drop}
-        except (RuntimeError, ValueError, KeyError, IndexError, TypeError, nncf.InternalError) as error:
+        except (RuntimeError, ValueError, LookupError, nncf.InternalError, nncf.ValidationError) as error:
             raise PassError(f"quantize: NNCF failed on this graph: {error}; use backend: onnxruntime.") from error
     onnx.save(result, target)
     return notes

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from compressor.graph.context import PassContext
+from compressor.graph.order import sort_nodes
 from compressor.graph.passes.nodes import Product
 from compressor.graph.passes.quantize.calibration import Feed, collect_ranges
 from compressor.graph.passes.quantize.scheme import Scheme
@@ -60,7 +61,7 @@ def static_int8(
         model, tensors, feeds, settings, symmetric=scheme.activation_symmetric, context=context, folder=target.parent
     )
     (target.parent / "calibration.onnx").unlink()
-    _declare_float(model, tensors)
+    model.metadata_props.add(key=PREPARED, value="onnxruntime.quant")
     kinds = sorted({product.node.op_type for product in chosen})
     quantizer = QDQQuantizer(
         model,
@@ -94,17 +95,11 @@ def _names_for_dynamic(chosen: Sequence[Product]) -> list[str]:
     ]
 
 
-def _declare_float(model: onnx.ModelProto, tensors: Sequence[str]) -> None:
-    known = {entry.name for entry in (*model.graph.value_info, *model.graph.input, *model.graph.output)}
-    for name in tensors:
-        if name not in known:
-            model.graph.value_info.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
-
-
 def _clean(target: Path) -> None:
     model = onnx.load(target)
     kept = [(entry.key, entry.value) for entry in model.metadata_props if entry.key not in QUANTIZER_MARKS]
     del model.metadata_props[:]
     for key, value in kept:
         model.metadata_props.add(key=key, value=value)
+    sort_nodes(model.graph)
     onnx.save(model, target)

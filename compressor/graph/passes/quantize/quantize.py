@@ -14,7 +14,7 @@ from compressor.graph.context import PassContext, PassResult
 from compressor.graph.files import load
 from compressor.graph.passes.cast.cast import run as run_cast
 from compressor.graph.passes.cast.settings import CastSettings
-from compressor.graph.passes.nodes import integer_products, is_quantized, name_nodes
+from compressor.graph.passes.nodes import declare_fused_outputs, integer_products, is_quantized, name_nodes
 from compressor.graph.passes.quantize.calibration import calibration_feeds
 from compressor.graph.passes.quantize.choose import choose_products
 from compressor.graph.passes.quantize.embeddings import quantize_embeddings
@@ -45,6 +45,7 @@ def run(source: Path, target: Path, settings: object, context: PassContext) -> P
     if is_quantized(model):
         raise PassError(f"quantize: {source.name} is quantized already: leave one pass 'quantize' in the recipe.")
     name_nodes(model)
+    declare_fused_outputs(model)
     notes = _quantize(model, target, scheme, chosen_settings, context)
     notes |= {"bytes_before": source.stat().st_size, "bytes_after": target.stat().st_size}
     if notes["bytes_after"] >= notes["bytes_before"]:
