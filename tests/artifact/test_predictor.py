@@ -243,7 +243,11 @@ def run_sample(folder, *arguments):
     ("key", "arguments", "expected"),
     [
         ("question-answering", ["--question", "Who?", "--context", "by Ada", "--keep", "1,0.5,0.5"], ("answer", "Ada")),
-        ("question-answering", ["--question", "Who?", "--context", "by Ada", "--setting", "smallest"], ("answer", "Ada")),
+        (
+            "question-answering",
+            ["--question", "Who?", "--context", "by Ada", "--setting", "smallest"],
+            ("answer", "Ada"),
+        ),
         ("text-classification", ["--text", "a bad film", "--pair", "it"], ("label", "bad")),
         ("token-classification", ["--text", "Ada"], ("entities", [("PER", "Ada")])),
     ],
@@ -261,7 +265,11 @@ def test_the_sample_runs_on_its_own(artifacts, key, arguments, expected):
     ("key", "arguments", "message"),
     [
         ("question-answering", ["--question", "a", "--context", "b", "--keep", "0.5,0.6,0.7"], "keep grows"),
-        ("question-answering", ["--question", "a", "--context", "b", "--setting", "x"], "no setting 'x': choose from full"),
+        (
+            "question-answering",
+            ["--question", "a", "--context", "b", "--setting", "x"],
+            "no setting 'x': choose from full",
+        ),
         ("question-answering", ["--text", "a"], "give --question and --context"),
         ("text-classification", ["--text", "a", "--keep", "1,1,1"], "no length dial"),
         ("text-classification", ["--text", "a", "--setting", "full"], "no length dial"),

@@ -84,9 +84,7 @@ def test_bad_profiles_are_one_clear_error(tmp_path, text, message):
 
 
 def test_a_profile_without_identity_is_never_this_machine():
-    profile = profiles.resolve(
-        {"name": "x", "description": "x", "providers": ["CPUExecutionProvider"]}, where="test"
-    )
+    profile = profiles.resolve({"name": "x", "description": "x", "providers": ["CPUExecutionProvider"]}, where="test")
     assert not identity.is_this_machine(profile)
     assert profiles.with_threads(profile, 3).threads == 3
 

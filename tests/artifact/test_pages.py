@@ -1,0 +1,130 @@
+"""The model card and the report."""
+
+import dataclasses
+import re
+from html.parser import HTMLParser
+
+import pytest
+from huggingface_hub import ModelCard
+
+from compressor.artifact import card, report
+from compressor.artifact.dial_table import make_dial
+from compressor.artifact.manifest import StageRow
+from compressor.artifact.plot import Point, scatter
+
+
+@pytest.fixture
+def manifest(parts):
+    return parts["question-answering"].manifest
+
+
+def test_the_hub_understands_the_card(manifest):
+    hub = dataclasses.replace(
+        manifest, teacher={"name": "org/t", "hub": "org/t"}, data={"name": "squad", "hub": "squad"}
+    )
+    data = ModelCard(card.render(hub, 1_000_000)).data
+    assert data.pipeline_tag == "question-answering" and "onnx" in data.tags
+    assert data.base_model == "org/t" and data.datasets == ["squad"]
+    assert [(result.metric_type, result.metric_value) for result in data.eval_results] == [("f1", 89.5)]
+
+
+def test_the_card_shows_where_figures_come_from_and_no_folders(manifest):
+    text = card.render(manifest, 1_250_000)
+    assert "`my-teacher`" in text and "/home/somebody" not in text
+    assert "1.2 MB" in text or "1.3 MB" in text
+    assert "this machine (a cpu), not jetson" in text and "not measured" in text
+    assert "| macs_60 | 0.8, 0.6, 0.5 |" in text
+    assert "97.0 % of 100 examples; 3 right answers became wrong, 1 wrong ones right" in text
+    assert "-0.50 points (95 % interval -1.20 to +0.10)" in text
+    assert "not judged" in text and "sample.py" in text and "ORTModelForQuestionAnswering" in text
+
+
+def test_a_card_without_dial_stages_and_measurements(parts):
+    bare = dataclasses.replace(
+        parts["text-classification"].manifest, stages=[], gates=[], measurements=[], agreement=None, dial=None
+    )
+    text = card.render(bare, 10)
+    assert "dial" not in text and "From teacher" not in text and "No speed was measured." in text
+    assert ModelCard(text).data.pipeline_tag == "text-classification"
+
+
+def test_required_and_fixed_dials_say_so(parts):
+    required = card.render(parts["required"].manifest, 10)
+    assert "takes the configuration at every call" in required and "ORTModel" not in required
+    assert "It is fixed in this graph" in card.render(parts["fixed"].manifest, 10)
+
+
+def test_tables_leave_empty_columns_out_and_escape_bars():
+    assert card.table(("a", "b", "c"), [("x|y", None, 1), ("z", None, None)]) == (
+        "| a | c |\n| --- | --- |\n| x\\|y | 1 |\n| z | – |"
+    )
+
+
+class Tags(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.open, self.seen = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+        if tag not in ("meta", "line", "circle", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in ("line", "circle"):
+            assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+
+
+def test_the_report_is_one_whole_page_that_loads_nothing(manifest):
+    page = report.render(manifest)
+    tags = Tags()
+    tags.feed(page)
+    assert tags.open == []
+    assert not {"script", "link", "img", "iframe"} & {tag for tag, _ in tags.seen}
+    assert not re.search(r"https?://|url\(|@import", page)
+    assert sum(tag == "svg" for tag, _ in tags.seen) == 2  # against MACs and against latency
+    assert sum(tag == "circle" for tag, _ in tags.seen) == 2 * (2 + 4)
+    assert "prefers-color-scheme: dark" in page
+    assert "this machine (a cpu), not jetson" in page and "(not the device)" in page
+    assert "not judged" in page and "macs_60_2" in page
+
+
+def test_the_report_escapes_what_it_is_given(manifest):
+    evil = dataclasses.replace(manifest, stages=[StageRow(name="<script>alert(1)</script>", metric=1.0, macs=5),
+                                                 StageRow(name="b", metric=2.0, macs=9)])  # fmt: skip
+    assert "<script>" not in report.render(evil)
+
+
+def test_the_report_of_a_bare_run(parts):
+    bare = dataclasses.replace(
+        parts["text-classification"].manifest, stages=[], gates=[], measurements=[], agreement=None, dial=None
+    )
+    page = report.render(bare)
+    assert "<svg" not in page and "dial" not in page.split("</style>")[1].split("<h2>The request")[0]
+
+
+def test_plots_put_points_where_they_belong():
+    assert scatter([Point(1, 1, "a", "stage")], x_label="x", y_label="y") == ""
+    svg = scatter(
+        [Point(0, 0, "a", "stage", named=True), Point(10, 5, "b", "dial", named=True)], x_label="x<", y_label="y"
+    )
+    circles = [(float(x), float(y)) for x, y in re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', svg)]
+    assert circles[0][0] < circles[1][0] and circles[0][1] > circles[1][1]
+    assert "x&lt;" in svg and 'text-anchor="end">b<' in svg
+    flat = scatter([Point(0, 3, "a", "stage"), Point(0, 3, "b", "dial")], x_label="x", y_label="y")
+    assert "nan" not in flat and "inf" not in flat
+
+
+def test_dial_rows_get_speaking_names():
+    rows = [{"keep": [1.0, 1.0], "macs": 100, "f1": 90.0}, {"keep": [0.9, 0.5], "macs": 45, "f1": 89.0},
+            {"keep": [0.8, 0.5], "macs": 45, "f1": 88.0}, {"keep": [0.2, 0.1], "macs": 10, "f1": 70.0}]  # fmt: skip
+    dial = make_dial(kind="optional", default=[0.9, 0.5], minimum=2, rows=rows, metric="f1")
+    assert [row.name for row in dial.settings] == ["full", "macs_45", "macs_45_2", "smallest"]
+    assert dial.full_macs == 100 and dial.layers == 2 and dial.settings[1].metric == 89.0
+    plain = make_dial(kind="fixed", default=[1.0], minimum=2)
+    assert plain.settings == [] and plain.full_macs is None
+    unknown = make_dial(kind="optional", default=[0.5], minimum=2, rows=[{"keep": [0.5]}])
+    assert unknown.settings[0].name == "setting"

@@ -1,0 +1,207 @@
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+from compressor.artifact import manifest as manifests
+from compressor.artifact.manifest import Manifest
+from compressor.artifact.verify import verify
+from compressor.errors import ArtifactError
+
+
+@pytest.fixture
+def copy(artifacts, tmp_path) -> Path:
+    shutil.copytree(artifacts["question-answering"], tmp_path / "artifact")
+    return tmp_path / "artifact"
+
+
+def edit(folder: Path, **changes) -> None:
+    """Change entries of the manifest."""
+    path = folder / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def replace(folder: Path, name: str, data: bytes) -> None:
+    """Change a file and give the manifest its new hash, as a careful forger would."""
+    (folder / name).write_bytes(data)
+    files = json.loads((folder / "manifest.json").read_text())["files"]
+    edit(folder, files={**files, name: manifests.sha256(folder / name)})
+
+
+def change_graph(folder: Path, change) -> None:
+    model = onnx.load(folder / "model.onnx")
+    change(model)
+    replace(folder, "model.onnx", model.SerializeToString())
+
+
+def test_a_manifest_reads_back_as_it_was_written(artifacts):
+    for folder in artifacts.values():
+        manifest = manifests.read(folder)
+        assert Manifest.from_json(manifest.to_json()) == manifest
+        json.loads(manifest.to_json())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is damaged: "),
+        ("[]", "was not written by compressor"),
+        ('{"format": 1}', "was not written by compressor"),
+        ('{"format": 2, "request_key": "x"}', "has format 2, this version reads up to 1: install a newer compressor"),
+        ('{"format": 1, "request_key": "x", "task": "chess"}', "is damaged: task is 'chess'"),
+        ('{"format": 1, "request_key": "x", "task": "question-answering"}', "'files' is missing or not a mapping"),
+    ],
+)
+def test_manifests_that_cannot_be_read(copy, text, message):
+    (copy / "manifest.json").write_text(text)
+    with pytest.raises(ArtifactError, match=message):
+        verify(copy)
+
+
+def test_unknown_entries_are_damage(copy):
+    edit(copy, surprise=1)
+    with pytest.raises(ArtifactError, match="manifest.json is damaged: .*surprise"):
+        verify(copy)
+
+
+def test_undecodable_manifest_and_missing_folder(copy):
+    (copy / "manifest.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        verify(copy)
+    (copy / "manifest.json").unlink()
+    with pytest.raises(ArtifactError, match="has no manifest.json: it is not an artifact of ours"):
+        verify(copy)
+    with pytest.raises(ArtifactError, match="is not a folder"):
+        verify(copy / "none")
+
+
+def test_a_changed_missing_or_extra_file(copy):
+    (copy / "notes.txt").write_text("mine")
+    assert verify(copy).extra == ["notes.txt"]
+    with (copy / "sample.py").open("a") as file:
+        file.write("import os\n")
+    with pytest.raises(ArtifactError, match="sample.py is not the file that was written"):
+        verify(copy)
+    (copy / "sample.py").unlink()
+    with pytest.raises(ArtifactError, match="sample.py is missing"):
+        verify(copy)
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/../../secret", "..\\secret", ""])
+def test_paths_cannot_leave_the_folder(copy, name):
+    edit(copy, files={**json.loads((copy / "manifest.json").read_text())["files"], name: "0" * 64})
+    with pytest.raises(ArtifactError, match="leaves the artifact's folder"):
+        verify(copy)
+
+
+def test_links_cannot_leave_the_folder(copy, tmp_path):
+    outside = tmp_path / "outside.txt"
+    outside.write_text("secret")
+    (copy / "link").symlink_to(outside)
+    files = json.loads((copy / "manifest.json").read_text())["files"]
+    edit(copy, files={**files, "link": manifests.sha256(outside)})
+    with pytest.raises(ArtifactError, match="is a link that leaves"):
+        verify(copy)
+
+
+def test_an_incomplete_list(copy):
+    files = json.loads((copy / "manifest.json").read_text())["files"]
+    del files["config.json"]
+    edit(copy, files=files)
+    with pytest.raises(ArtifactError, match="does not list config.json"):
+        verify(copy)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{", "config.json is damaged"), ('{"model_type": "compressor"}', "does not name a stock model type")],
+)
+def test_wrong_configs(copy, text, message):
+    replace(copy, "config.json", text.encode())
+    with pytest.raises(ArtifactError, match=message):
+        verify(copy)
+
+
+def test_labels_must_agree(artifacts, tmp_path):
+    folder = tmp_path / "artifact"
+    shutil.copytree(artifacts["text-classification"], folder)
+    edit(folder, labels=["good", "bad", "long"])
+    with pytest.raises(ArtifactError, match="have different labels"):
+        verify(folder)
+
+
+def test_graphs_that_are_no_graphs(copy):
+    replace(copy, "model.onnx", b"\x00\x01")
+    with pytest.raises(ArtifactError, match="model.onnx is not a valid ONNX graph"):
+        verify(copy)
+
+
+def test_graphs_of_another_request_or_task(copy):
+    edit(copy, request_key="another")
+    with pytest.raises(ArtifactError, match="says recipe_hash = 'kkkkkkkk', manifest.json says 'another'"):
+        verify(copy)
+
+
+def test_another_dial_than_the_manifest_says(copy):
+    def other_default(model):
+        for tensor in model.graph.initializer:
+            if tensor.name == "keep":
+                tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * 0.9, "keep"))
+
+    change_graph(copy, other_default)
+    with pytest.raises(ArtifactError, match="has another default of the length dial"):
+        verify(copy)
+
+
+def test_weights_in_other_files_are_refused(copy):
+    def outside(model):
+        tensor = model.graph.initializer[0]
+        tensor.ClearField("raw_data")
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        entry = tensor.external_data.add()
+        entry.key, entry.value = "location", "../../secret"
+
+    change_graph(copy, outside)
+    with pytest.raises(ArtifactError, match="keeps the weights 'table' in another file"):
+        verify(copy)
+
+
+def test_a_graph_that_does_not_run(copy):
+    def unknown_operator(model):
+        model.opset_import.append(helper.make_opsetid("nobody.knows", 1))
+        model.graph.node[0].domain = "nobody.knows"
+        model.graph.node[0].op_type = "Guess"
+
+    change_graph(copy, unknown_operator)
+    with pytest.raises(ArtifactError, match="does not run"):
+        verify(copy)
+
+
+def test_a_graph_with_outputs_of_another_shape(copy):
+    def other_output(model):
+        del model.graph.output[1]
+
+    change_graph(copy, other_output)
+    with pytest.raises(ArtifactError, match="does not give 'end_logits' of the shape"):
+        verify(copy)
+
+
+def test_a_graph_that_overflows(copy):
+    def infinite(model):
+        for tensor in model.graph.initializer:
+            if tensor.name == "zero":
+                tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) + float("nan"), "zero"))
+
+    change_graph(copy, infinite)
+    with pytest.raises(ArtifactError, match="gives infinite or undefined 'start_logits'"):
+        verify(copy)
+
+
+def test_titles(parts):
+    manifest = parts["fixed"].manifest
+    assert manifest.title == "tiny for question-answering on host"
+    assert dataclasses.replace(manifest, metrics={}).metric_name == "metric"
