@@ -47,7 +47,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def table_of(task: Task) -> np.ndarray:
-    """Logits by token [tokens, outputs]: the answer is "ada"; "fine" is good, "bad" is bad; ada and london are names."""
+    """Logits by token [tokens, outputs]: "ada" is the answer, "fine" good and "bad" bad, ada and london are names."""
     place = {word: index for index, word in enumerate(WORDS)}
     width = 2 if task.name == "question-answering" else len(task.labels)
     table = np.random.default_rng(0).normal(0, 0.1, (len(WORDS), width)).astype(np.float32)
@@ -151,8 +151,8 @@ def make_parts(folder: Path, name: str, *, dial: str | None = None, multi_label:
                    "interval": {"difference": -0.5, "low": -1.2, "high": 0.1, "level": 0.95, "resamples": 2000}},
         gates=[{"name": "max_latency_ms", "limit": 5.0, "value": 2.5, "unit": "ms p50", "judged": False,
                 "passed": None, "note": "measured on this machine"}],
-        measurements=[Measurement(name="latency p50", value=2.5, unit="ms", how="30 runs", where="this machine (a cpu), "
-                                  "not jetson", on_device=False),
+        measurements=[Measurement(name="latency p50", value=2.5, unit="ms", how="30 runs",
+                                  where="this machine (a cpu), not jetson", on_device=False),
                       Measurement(name="energy", value=None, unit="mJ", how="none", where="-", on_device=False)],
         stages=[StageRow(name="teacher", metric=90.0, size_bytes=4_000_000, macs=2000, p50_ms=9.0),
                 StageRow(name="artifact", metric=89.5, size_bytes=1_000_000, macs=600, p50_ms=2.5, seconds=3.0)],

@@ -45,7 +45,7 @@ def test_single_question(answering):
 
 
 def test_questions_as_the_task_answers_them_windows_and_long_questions_included(parts, artifacts, answering):
-    words = "it was written in the film a fine bad . lived".split()
+    words = ["it", "was", "written", "in", "the", "film", "a", "fine", "bad", ".", "lived"]
     random = np.random.default_rng(1)
     examples = []
     for index in range(12):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from compressor.config.run import MeasureSettings
-from compressor.devices import child, host, inputs as speed_inputs, local, profiles
+from compressor.devices import child, host, local, profiles
+from compressor.devices import inputs as speed_inputs
 from compressor.errors import DataError, DeviceError, StorageError
 from compressor.tasks.base import Feature
 

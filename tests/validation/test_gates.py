@@ -8,8 +8,10 @@ from compressor.validation import gates
 from compressor.validation.gates import Facts
 
 FACTS = Facts(
-    metric_name="f1", metric=88.0, teacher_metric=88.8, parity_max_abs=1e-5, parity_tolerance=1e-3, size_bytes=20_000_000,
-    p50_ms=5.0, teacher_p50_ms=50.0, peak_memory_mb=300.0, device="jetson", measured_on="this machine (a cpu), not jetson",
+    metric_name="f1", metric=88.0, teacher_metric=88.8, parity_max_abs=1e-5, parity_tolerance=1e-3,
+    size_bytes=20_000_000,
+    p50_ms=5.0, teacher_p50_ms=50.0, peak_memory_mb=300.0, device="jetson",
+    measured_on="this machine (a cpu), not jetson",
 )  # fmt: skip
 ALL = GateSettings(
     max_metric_drop=1.0, min_metric=87.0, max_latency_ms=6.0, min_speedup=8.0, max_memory_mb=400.0, max_size_mb=25.0
