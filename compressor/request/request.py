@@ -81,7 +81,7 @@ class Request:
             },
             "task": self.task,
             "device": to_mapping(self.device),
-            "data": {"name": self.data_name, **to_mapping(self.data)},
+            "data": {**to_mapping(self.data), "choice": self.data_name},
             "teacher": {"name": self.teacher_name, **to_mapping(self.teacher)},
             **{name: dataclasses.asdict(getattr(self, name)) for name in ("features", "export", "gates", "measure")},
             "seed": self.seed,

@@ -1,0 +1,125 @@
+"""Measure an artifact anew: metric on its own held-out data, latency and memory on this machine, its own gates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from compressor.config.device import DeviceProfile
+from compressor.config.run import DataSettings, FeatureSettings, GateSettings, MeasureSettings
+from compressor.config.schema import parse
+from compressor.devices import identity, inputs, local, profiles
+from compressor.devices.speed import Speed
+from compressor.errors import DataError, GateRefusedError, UnknownNameError
+from compressor.progress import Progress
+from compressor.request.folders import group_folders
+from compressor.request.overrides import parse_overrides
+from compressor.validation import gates
+from compressor.validation.metric import Evaluation, evaluate
+
+_CHANGEABLE = ("device", "data", "measure")
+
+
+@dataclass(frozen=True)
+class Revalidation:
+    """Figures then and now, and what the artifact's gates say of the new ones."""
+
+    lines: Sequence[tuple[str, str, str]]  # name, then, now
+    measured_on: str
+    verdicts: Sequence[gates.Verdict] = field(default_factory=list)
+
+    def require(self) -> None:
+        """Raise `GateRefusedError` that names every missed gate."""
+        refusing = gates.missed(self.verdicts)
+        if refusing:
+            sentences = "; ".join(verdict.sentence() for verdict in refusing)
+            raise GateRefusedError(f"the artifact misses its gates here: {sentences}")
+
+
+def revalidate(folder: Path, settings: Sequence[str], config_dirs: Sequence[str], progress: Progress) -> Revalidation:
+    """Verify an artifact and measure it again; `settings` are device=NAME, measure.KEY=VALUE and data.KEY=VALUE.
+
+    Raises `ArtifactError` for a damaged artifact, and `DataError` when its held-out data is not the same any more.
+    """
+    from compressor.artifact.verify import verify
+    from compressor.data import load
+    from compressor.models.checkpoint import load_tokenizer
+    from compressor.tasks import make_task
+
+    manifest = verify(folder).manifest
+    asked, device = _settings(settings, config_dirs)
+    profile = device or parse(DeviceProfile, manifest.device, where="manifest.json: device")
+    given = manifest.request
+    source = {key: value for key, value in given["data"].items() if key != "choice"}
+    measure = parse(MeasureSettings, {**given["measure"], **asked["measure"]}, where="measure")
+    data = load(parse(DataSettings, {**source, **asked["data"]}, where="data"), manifest.task, manifest.seed)  # type: ignore[arg-type]
+    if data.fingerprints["dev"] != manifest.data["fingerprints"]["dev"]:
+        raise DataError("the held-out data is not what the artifact was judged on: give that by data.dev=FILE.")
+    features = parse(FeatureSettings, given["features"], where="manifest.json: features")
+    task = make_task(manifest.task, features, manifest.labels, multi_label=manifest.multi_label)
+    tokenizer = load_tokenizer(folder)
+    rows = task.features(data.dev, tokenizer, labelled=False)
+    model = folder / "model.onnx"
+    keep = manifest.dial.default if manifest.dial and manifest.dial.kind == "required" else None
+    progress.line(f"evaluating {len(data.dev)} examples, then {measure.rounds} rounds of {measure.runs} runs")
+    found = evaluate(model, task, data.dev, tokenizer, profile, keep, features=rows)
+    batch = inputs.of_length(rows, measure.length or task.max_length, measure.batch_size)
+    speed = local.measure_speed(model, profile, measure, batch, keep)
+    limits = parse(GateSettings, given["gates"], where="manifest.json: gates")
+    facts = gates.Facts(
+        metric_name=task.metric_names[0],
+        metric=found.primary,
+        teacher_metric=manifest.teacher.get("metrics", {}).get(task.metric_names[0]),
+        parity_max_abs=None,
+        parity_tolerance=float(given["export"]["parity_tolerance"]),
+        size_bytes=model.stat().st_size,
+        p50_ms=speed.p50_ms,
+        peak_memory_mb=speed.peak_memory_mb,
+        device=profile.name,
+        measured_on=speed.measured_on,
+    )
+    verdicts = gates.judge(limits, facts, identity.is_this_machine(profile))
+    lines = _lines(manifest.metrics, manifest.speed.get("artifact", {}), found, speed)
+    return Revalidation(lines, speed.measured_on, verdicts)
+
+
+def _settings(
+    settings: Sequence[str], config_dirs: Sequence[str]
+) -> tuple[dict[str, dict[str, Any]], DeviceProfile | None]:
+    overrides = parse_overrides(settings, config_dirs)
+    found: dict[str, dict[str, Any]] = {name: {} for name in _CHANGEABLE}
+    for key, text in overrides.values.items():
+        group, _, name = key.partition(".")
+        if group not in ("data", "measure") or not name:
+            raise UnknownNameError("key", key, ["device", "measure.length", "measure.runs", "data.dev"], "validate")
+        found[group][name] = yaml.safe_load(text.partition("=")[2])
+    for group in overrides.choices:
+        if group != "device":
+            raise UnknownNameError("key", group, _CHANGEABLE, "validate")
+    chosen = overrides.choices.get("device")
+    folders = group_folders("device", overrides.own_folders)
+    return found, profiles.load(chosen, folders) if chosen else None
+
+
+def _lines(
+    metrics: Mapping[str, float], before: Mapping[str, Any], found: Evaluation, speed: Speed
+) -> list[tuple[str, str, str]]:
+    lines = [(name, f"{metrics[name]:.2f}", f"{value:.2f}") for name, value in found.metrics.items()]
+    now = speed.to_mapping()
+    for name, key, unit in (
+        ("p50", "p50_ms", "ms"),
+        ("p90", "p90_ms", "ms"),
+        ("p99", "p99_ms", "ms"),
+        ("first call", "first_call_ms", "ms"),
+        ("peak memory", "peak_memory_mb", "MiB"),
+    ):
+        lines.append((name, _figure(before.get(key), unit), _figure(now.get(key), unit)))
+    return lines
+
+
+def _figure(value: float | None, unit: str) -> str:
+    return "" if value is None else f"{value:.2f} {unit}"
