@@ -1,21 +1,16 @@
 """Self-attention of one layer together with the order in which its tokens would be kept.
 
 Kim & Cho 2020 (Length-Adaptive Transformer), after PoWER-BERT: the significance of a token is the attention paid to
-it, summed over heads and over the queries that are real tokens. This file is the only place that looks at attention
-probabilities; the ONNX export puts one node of its own in the place of `adaptive_attention`.
+it, summed over heads and over the queries that are real tokens. (The exported graph computes the same with operators
+of its own, see `graph/adaptive`.)
 """
 
 from __future__ import annotations
-
-from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.nn.functional import dropout as drop_out
 from torch.nn.functional import scaled_dot_product_attention
-
-Count = int | Tensor
-"""A number of tokens: an int, or a 0-dim int64 tensor while a graph is traced."""
 
 
 def adaptive_attention(
@@ -23,7 +18,7 @@ def adaptive_attention(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    count: Count | None,
+    count: int | None,
     *,
     heads: int,
     protect_first: bool = False,
@@ -66,16 +61,11 @@ def adaptive_attention(
     return context.transpose(1, 2).reshape(batch, length, width), order
 
 
-def is_tracing() -> bool:
-    """Whether a graph is being traced for export; lengths are tensors then."""
-    return bool(cast(Any, torch.jit).is_tracing())
-
-
 def significance(probabilities: Tensor, attention_mask: Tensor | None) -> Tensor:
     """Attention paid to each token: [batch, heads, length, length] to float32 [batch, length].
 
-    Column sums over heads and over real queries, as a product with a row of ones (many times faster than a sum over
-    two axes on ONNX Runtime). Never part of the gradient.
+    Column sums over heads and over real queries, as one product with a row of ones and zeros. Never part of the
+    gradient, and never in half precision.
     """
     batch, heads, length, _ = probabilities.shape
     with torch.no_grad(), torch.autocast(probabilities.device.type, enabled=False):
@@ -92,8 +82,6 @@ def _order(probabilities: Tensor, attention_mask: Tensor | None, protect_first: 
         scores = scores.masked_fill(attention_mask == 0, -1.0)
     if protect_first:
         scores = torch.cat([torch.full_like(scores[:, :1], torch.inf), scores[:, 1:]], dim=1)
-    if is_tracing():  # ONNX has TopK for it, which is stable; a stable sort has no symbol
-        return torch.topk(scores, scores.shape[1], dim=1).indices
     return torch.argsort(scores, dim=1, descending=True, stable=True)
 
 

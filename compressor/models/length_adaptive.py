@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from compressor.errors import DialError
-from compressor.models.adaptive_attention import Count, adaptive_attention, is_tracing
+from compressor.models.adaptive_attention import adaptive_attention
 from compressor.models.dial import token_counts
 from compressor.models.families import Family, family_of_model
 from compressor.models.structure import LengthAdaptive
@@ -49,7 +49,7 @@ class _Sequence:
 
     hidden: Tensor  # [batch, k, hidden]
     mask: Tensor | None  # [batch, k]
-    positions: Tensor | None  # [batch, k] original positions; None: 0, 1, 2 ...
+    positions: Tensor | None = None  # [batch, k] original positions; None: 0, 1, 2 ...
     dropped_states: list[Tensor] = field(default_factory=list)
     dropped_positions: list[Tensor] = field(default_factory=list)
 
@@ -166,10 +166,7 @@ class LengthAdaptiveBackbone(nn.Module):
         if output_hidden_states is None:
             output_hidden_states = cast(Any, self).config.output_hidden_states
         hidden_states = [states]
-        if not is_tracing() and bool(attention_mask.all()):
-            tokens = _Sequence(states, None, None)
-        else:
-            tokens = _Sequence(states, attention_mask, None)
+        tokens = _Sequence(states, None if bool(attention_mask.all()) else attention_mask)
         for index, layer in enumerate(attrgetter(self.family.layers)(self)):
             if index not in self.dial.skip_layers:
                 self._run_layer(layer, tokens, counts[index])
@@ -192,32 +189,26 @@ class LengthAdaptiveBackbone(nn.Module):
         projection = getattr(self, family.projection, None) if family.projection else None
         return cast(Tensor, states if projection is None else projection(states))
 
-    def _counts(self, attention_mask: Tensor) -> list[Count]:
-        """k_1 ... k_layers: ints, or 0-dim tensors while a graph is traced."""
+    def _counts(self, attention_mask: Tensor) -> Sequence[int]:
+        """k_1 ... k_layers."""
         settings, dial = self.length_adaptive, self.dial
+        asked = settings.keep if dial.keep is None else dial.keep.tolist()
+        if len(asked) != len(settings.keep):
+            raise DialError(f"keep has {len(asked)} entries, the model has {len(settings.keep)} layers.")
         if dial.counts is not None:
             if len(dial.counts) != len(settings.keep):
                 raise DialError(f"counts has {len(dial.counts)} entries, the model has {len(settings.keep)} layers.")
-            return list(dial.counts)
+            return dial.counts
         real = attention_mask != 0
         if settings.protect_first:  # position 0 always stays, so it counts as real
             real = torch.cat([torch.ones_like(real[:, :1]), real[:, 1:]], dim=1)
-        longest = real.sum(dim=1).max()
-        keep = torch.tensor(settings.keep, dtype=torch.float32) if dial.keep is None else dial.keep
-        if not is_tracing() and keep.shape[0] != len(settings.keep):
-            raise DialError(f"keep has {keep.shape[0]} entries, the model has {len(settings.keep)} layers.")
-        if not is_tracing():
-            return list(token_counts(int(longest), keep.tolist(), settings.minimum, padded=real.shape[1]))
-        wanted = torch.floor(keep.float() * longest.float() + 0.5).long().clamp(min=settings.minimum)
-        return list(wanted.unbind(0))
+        longest = int(real.sum(dim=1).max())
+        return token_counts(longest, asked, settings.minimum, padded=real.shape[1])
 
-    def _run_layer(self, layer: nn.Module, tokens: _Sequence, count: Count) -> None:
+    def _run_layer(self, layer: nn.Module, tokens: _Sequence, count: int) -> None:
         """One encoder layer; changes `tokens`."""
         family = self.family
-        length = tokens.hidden.shape[1]
-        keeps_all = isinstance(count, int) and count >= length
-        if not isinstance(count, int):
-            count = torch.minimum(count, torch._shape_as_tensor(tokens.hidden)[1])
+        keeps_all = count >= tokens.hidden.shape[1]
         query = attrgetter(family.query)(layer)
         hidden = tokens.hidden
         context, order = adaptive_attention(
@@ -240,7 +231,7 @@ class LengthAdaptiveBackbone(nn.Module):
         output = attrgetter(family.feed_forward_dropout)(layer)(attrgetter(family.feed_forward_out)(layer)(inner))
         tokens.hidden = attrgetter(family.feed_forward_norm)(layer)(output + attended)
 
-    def _drop(self, tokens: _Sequence, attended: Tensor, order: Tensor, count: Count) -> Tensor:
+    def _drop(self, tokens: _Sequence, attended: Tensor, order: Tensor, count: int) -> Tensor:
         """Keep the first `count` of the order; the others leave with the output of the layer before."""
         kept = order[:, :count]
         if self.length_adaptive.restore or self.dial.kept is not None:
@@ -260,7 +251,7 @@ class LengthAdaptiveBackbone(nn.Module):
 def gather_tokens(states: Tensor, index: Tensor) -> Tensor:
     """Tokens by position: [batch, length, hidden] and int64 [batch, k] to [batch, k, hidden].
 
-    On flattened rows, which becomes one plain ONNX Gather, right also for k = 0.
+    On flattened rows, whose backward pass is the fastest that torch has for it.
     """
     batch, length, width = states.shape
     first_row = torch.arange(batch, device=index.device).unsqueeze(1) * length

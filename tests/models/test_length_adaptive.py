@@ -250,24 +250,3 @@ def test_hidden_states_are_given_when_asked_for() -> None:
     got = adaptive(stock)(ids, mask, output_hidden_states=True).hidden_states
     assert len(got) == len(expected) == 4
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(expected, got, strict=True))
-
-
-@torch.no_grad()
-def test_a_traced_graph_works_at_other_lengths_batches_and_dials(model_type: str) -> None:
-    model = adaptive(make_model(model_type))
-
-    class Traced(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, ids: torch.Tensor, mask: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
-            return self.model(ids, mask, keep=keep).start_logits
-
-    graph = torch.jit.trace(Traced().eval(), (*ragged(), torch.tensor(KEEP)), check_trace=False)
-    for (ids, mask), keep in (
-        (ragged(), KEEP), (ragged(), FULL), (make_inputs(1, 1), KEEP), (make_inputs(6, 33), [0.9, 0.9, 0.05]),
-        (make_inputs(2, 8), [9.0, 0.0, 1.0]),
-    ):  # fmt: skip
-        expected = model(ids, mask, keep=torch.tensor(keep)).start_logits
-        assert (graph(ids, mask, torch.tensor(keep)) - expected)[mask.bool()].abs().max() < 1e-5

@@ -11,14 +11,11 @@ from compressor.stages.drop_layers.settings import DropLayersSettings
 
 
 def shape(config: dict[str, Any], teacher: dict[str, Any], settings: DropLayersSettings) -> dict[str, Any]:
-    """What `config.json` will say after the stage, length configuration apart."""
+    """What `config.json` will say after the stage."""
     family = family_of(config)
     kept = kept_layers(settings, family.layer_count(config))
-    adaptive = Structure.from_config(config).length_adaptive
     changed = {**config, family.layers_key: len(kept)}
-    if adaptive is not None:
-        entry = config["compressor"]
-        keep = [adaptive.keep[layer] for layer in kept]
-        structure = {**entry["structure"], "length_adaptive": {**entry["structure"]["length_adaptive"], "keep": keep}}
-        changed["compressor"] = {**entry, "structure": structure}
+    structure = Structure.from_config(config).with_layers(kept)
+    if not structure.is_stock:
+        changed["compressor"] = {**config["compressor"], "structure": structure.to_config()}
     return changed

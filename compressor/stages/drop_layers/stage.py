@@ -12,11 +12,11 @@ from typing import TypeVar
 
 from compressor.models import checkpoint as checkpoints
 from compressor.models.families import Family, family_of
-from compressor.models.structure import Structure
 from compressor.models.weights import read_weights
 from compressor.stages.context import Checkpoint, StageContext
 from compressor.stages.drop_layers.selection import kept_layers
 from compressor.stages.drop_layers.settings import DropLayersSettings
+from compressor.stages.drop_layers.shape import shape
 
 T = TypeVar("T")
 
@@ -31,11 +31,8 @@ def run(checkpoint: Checkpoint, settings: DropLayersSettings, context: StageCont
     config = checkpoints.read_config(checkpoint.path)
     family = family_of(config)
     kept = kept_layers(settings, family.layer_count(config))
-    smaller = {**config, family.layers_key: len(kept), "dtype": "float32"}
+    smaller = {**shape(config, {}, settings), "dtype": "float32"}
     smaller.pop("torch_dtype", None)
-    structure = Structure.from_config(config).with_layers(kept)
-    if not structure.is_stock:
-        smaller["compressor"] = {**config["compressor"], "structure": structure.to_config()}
     checkpoints.load(checkpoint.path, context.task, new_head=True)  # nothing of a damaged checkpoint goes on
     weights = renumbered(read_weights(checkpoint.path), family, kept)
     checkpoints.write(smaller, weights, checkpoints.load_tokenizer(checkpoint.path), context.output)
