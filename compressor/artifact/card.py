@@ -111,11 +111,16 @@ def _summary(manifest: Manifest, size_bytes: int) -> str:
         f"`{recipe.get('name', '')}`"
         + (f" ({recipe['paper']})" if recipe.get("paper") else "")
         + f" for the device `{device.get('name', '')}`: {device.get('description', '')}.",
-        f"`model.onnx` has {size_bytes / 1e6:.1f} MB, number format {device.get('number_format', 'float32')}.",
+        f"`model.onnx` has {size_bytes / 1e6:.1f} MB{_weights(manifest)}.",
     ]
     if device.get("why"):
-        lines.append(f"Why this format: {device['why']}")
+        lines.append(f"What the device is fast at: {device.get('number_format')}. {device['why']}")
     return "\n\n".join(lines)
+
+
+def _weights(manifest: Manifest) -> str:
+    shares = [f"{100 * share:.0f} % {name}" for name, share in manifest.weights.items()]
+    return f"; of its weights' bytes {', '.join(shares)}" if shares else ""
 
 
 def _results(manifest: Manifest) -> str:

@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -113,6 +114,7 @@ class Manifest:
     versions: dict[str, str] = field(default_factory=dict)
     reproducible: dict[str, str] = field(default_factory=lambda: dict(REPRODUCIBLE))
     created: str = field(default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
+    weights: dict[str, float] = field(default_factory=dict)  # share of the weights' bytes by number format
     files: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
 
@@ -128,8 +130,9 @@ class Manifest:
         return next(iter(self.metrics), "metric")
 
     def to_json(self) -> str:
-        """The text of `manifest.json`."""
-        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        """The text of `manifest.json`; JSON has no infinite or undefined numbers, so they become null."""
+        values = _finite(dataclasses.asdict(self))
+        return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str, *, where: str = NAME) -> Manifest:
@@ -168,6 +171,14 @@ def sha256(path: Path) -> str:
     """SHA-256 of a file's content, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    return [_finite(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
 def _build(cls: type[Manifest], values: Mapping[str, Any]) -> Manifest:

@@ -12,6 +12,7 @@ from typing import Any
 import compressor
 from compressor.artifact import card, report, sample, swap
 from compressor.artifact.config import copy_tokenizer
+from compressor.artifact.formats import weight_formats
 from compressor.artifact.manifest import NAME, Manifest, read, sha256
 from compressor.artifact.verify import verify
 from compressor.errors import ArtifactError, ArtifactExistsError, StorageError
@@ -49,6 +50,7 @@ def write_artifact(
         _write_json(folder / "config.json", config)
         copy_tokenizer(tokenizer, folder)
         shutil.copyfile(str(sample.__file__), folder / "sample.py")
+        manifest = dataclasses.replace(manifest, weights=weight_formats(folder / MODEL))
         (folder / "README.md").write_text(card.render(manifest, (folder / MODEL).stat().st_size), encoding="utf-8")
         (folder / "report.html").write_text(report.render(manifest), encoding="utf-8")
         hashes = {path.name: sha256(path) for path in sorted(folder.iterdir())}

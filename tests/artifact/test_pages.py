@@ -4,11 +4,14 @@ import dataclasses
 import re
 from html.parser import HTMLParser
 
+import numpy as np
+import onnx
 import pytest
 from huggingface_hub import ModelCard
 
 from compressor.artifact import card, report
 from compressor.artifact.dial_table import make_dial
+from compressor.artifact.formats import weight_formats
 from compressor.artifact.manifest import StageRow
 from compressor.artifact.plot import Point, scatter
 
@@ -37,6 +40,24 @@ def test_the_card_shows_where_figures_come_from_and_no_folders(manifest):
     assert "97.0 % of 100 examples; 3 right answers became wrong, 1 wrong ones right" in text
     assert "-0.50 points (95 % interval -1.20 to +0.10)" in text
     assert "not judged" in text and "sample.py" in text and "ORTModelForQuestionAnswering" in text
+
+
+def test_the_card_says_what_the_file_holds_and_what_the_device_prefers(artifacts, manifest):
+    text = (artifacts["question-answering"] / "README.md").read_text()
+    assert "of its weights' bytes" in text and "% float32" in text
+    assert "What the device is fast at: float32. it is | simple" in text
+
+
+def test_number_formats_count_the_bodies_of_branches(tmp_path):
+    def graph(name, kind, size, *nodes):
+        value = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)
+        weights = onnx.numpy_helper.from_array(np.zeros(size, kind), f"{name}_weights")
+        return onnx.helper.make_graph(list(nodes), name, [], [value], [weights])
+
+    branches = {"then_branch": graph("a", np.int8, 100), "else_branch": graph("b", np.float16, 50)}
+    whole = graph("whole", np.float32, 50, onnx.helper.make_node("If", ["c"], ["y"], **branches))
+    onnx.save(onnx.helper.make_model(whole), tmp_path / "m.onnx")
+    assert weight_formats(tmp_path / "m.onnx") == {"float32": 0.5, "int8": 0.25, "float16": 0.25}
 
 
 def test_a_card_without_dial_stages_and_measurements(parts):

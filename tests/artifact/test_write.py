@@ -57,6 +57,12 @@ def test_folders_of_others_are_never_replaced(parts, tmp_path):
     assert (tmp_path / "theirs" / "thesis.txt").read_text() == "years of work"
 
 
+@pytest.fixture
+def unchecked(monkeypatch):
+    """Write without running the graph each time: faster, and the swap is the same."""
+    monkeypatch.setattr(write, "verify", lambda folder: None)
+
+
 class Killed(BaseException):
     """Stands for the end of the process: nothing after it runs, not even clean-up."""
 
@@ -98,7 +104,7 @@ STEPS = ["while writing", "while flushing", "before the old one moves", "between
 
 
 @pytest.mark.parametrize(("step", "old"), [*((step, True) for step in STEPS), (STEPS[0], False), (STEPS[3], False)])
-def test_a_write_that_is_killed_is_mended_at_the_next_start(parts, tmp_path, monkeypatch, step, old):
+def test_a_write_that_is_killed_is_mended_at_the_next_start(parts, tmp_path, monkeypatch, unchecked, step, old):
     part, target = parts["text-classification"], tmp_path / "artifact"
     if old:
         part.write(target)
@@ -120,7 +126,7 @@ def test_a_write_that_is_killed_is_mended_at_the_next_start(parts, tmp_path, mon
 
 
 @pytest.mark.parametrize("step", ["copy", "hash", "flush", "rename"])
-def test_a_full_disk_leaves_the_old_one_and_no_debris(parts, tmp_path, monkeypatch, step):
+def test_a_full_disk_leaves_the_old_one_and_no_debris(parts, tmp_path, monkeypatch, unchecked, step):
     part, target = parts["text-classification"], tmp_path / "artifact"
     part.write(target)
     before = content(target)
@@ -207,6 +213,14 @@ def test_a_refusal_leaves_a_report_and_no_model(parts, tmp_path):
     drop_refused(tmp_path, place)
     drop_refused(tmp_path, place)
     assert not folder.exists()
+
+
+def test_figures_that_json_cannot_hold_become_null(parts, tmp_path):
+    manifest = dataclasses.replace(
+        parts["text-classification"].manifest, parity={"max_abs": float("inf"), "cases": [float("nan"), 1.0]}
+    )
+    folder = write_refused(tmp_path, Path("x"), manifest, "parity")
+    assert manifests.read(folder).parity == {"max_abs": None, "cases": [None, 1.0]}
 
 
 def test_files_can_be_read_by_others(artifacts):
