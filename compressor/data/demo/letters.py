@@ -80,15 +80,15 @@ FILLERS = (
 def letter(
     rng: Random, *, fillers: tuple[int, int] = (2, 5), misleading: tuple[int, int] = (1, 2), unclear: float = 0.05
 ) -> TextExample:
-    """A letter of some 50 to 110 words in which one sentence decides and one or two mislead."""
+    """A letter of some 50 to 110 words in which two sentences decide and one or two mislead."""
     label = rng.choice(LABELS)
+    clauses = rng.sample(CLAUSES[label], 2)
+    others = rng.sample([other for other in LABELS if other != label], rng.randint(*misleading))
     if rng.random() < unclear:
         clause = rng.choice(tuple(UNCLEAR))
         label = rng.choice(UNCLEAR[clause])
-    else:
-        clause = rng.choice(CLAUSES[label])
-    others = rng.sample([other for other in LABELS if other != label], rng.randint(*misleading))
-    sentences = [rng.choice(NOW).format(clause)]
+        clauses, others = [clause], []
+    sentences = [rng.choice(NOW).format(clause) for clause in clauses]
     sentences += [rng.choice(THEN).format(rng.choice(CLAUSES[other])) for other in others]
     sentences += [_filler(rng, text) for text in rng.sample(FILLERS, rng.randint(*fillers))]
     rng.shuffle(sentences)

@@ -1,6 +1,6 @@
 """Trains the teacher that ships with the demo: one small BERT encoder with a head for each task.
 
-    python -m compressor.data.demo.make_teacher [--steps 900]
+    python -m compressor.data.demo.make_teacher [--steps 900] [--resume STEP]
 
 Writes `teacher.safetensors` (float16, all heads) beside this file. The examples come from a seed of their own, so none
 of them is in the demo's data. Questions and letters are short at first: attention that finds the same name in question
@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from compressor.config.run import TASK_NAMES, FeatureSettings, TaskName
 from compressor.data import demo
 from compressor.data.demo import letters, news, questions, vocabulary
-from compressor.data.demo.teacher import HEAD_PREFIX, WEIGHTS, new_model
+from compressor.data.demo.teacher import HEAD_PREFIX, WEIGHTS, new_model, stored_weights
 from compressor.tasks import Feature, Task, make_task
 from compressor.tasks.examples import Example
 from compressor.tasks.losses import IGNORED
@@ -46,7 +46,8 @@ def main() -> None:
     """Train on one thread (some ten minutes), say how well it does, write the weights."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=900)
-    steps: int = parser.parse_args().steps
+    parser.add_argument("--resume", type=int, default=0, help="go on from teacher.safetensors as it was at this step")
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     tokenizer = vocabulary.tokenizer()
@@ -56,7 +57,10 @@ def main() -> None:
     for model in models.values():
         model.bert = encoder
     start_alike(encoder)
-    train(models, tasks, tokenizer, steps=steps)
+    if arguments.resume:
+        for name, model in models.items():
+            model.load_state_dict(stored_weights(name), strict=False)
+    train(models, tasks, tokenizer, steps=arguments.steps, start=arguments.resume)
     for name in TASK_NAMES:
         print(name, evaluate(models[name], tasks[name], tokenizer, demo.examples(name, "dev", 300, 0)), flush=True)
     save(models)
@@ -87,16 +91,17 @@ def train(
     tokenizer: PreTrainedTokenizerBase,
     *,
     steps: int,
+    start: int = 0,
 ) -> None:
     """AdamW with warm-up and a linear decay; each step has a batch of every task."""
     parameters = list({id(p): p for model in models.values() for p in model.parameters()}.values())
     optimizer = torch.optim.AdamW(parameters, lr=PEAK_LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01)
     averages = dict.fromkeys(TASK_NAMES, 0.0)
-    batches = Batches(tasks, tokenizer)
-    for step in range(steps):
+    batches = Batches(tasks, tokenizer, start)
+    for step in range(start, steps):
         done = step / steps
         for group in optimizer.param_groups:
-            group["lr"] = PEAK_LEARNING_RATE * min((step + 1) / 100, (1 - done) / 0.6, 1.0)
+            group["lr"] = PEAK_LEARNING_RATE * min((step - start + 1) / 60, (1 - done) / 0.6, 1.0)
         for name in TASK_NAMES:
             if name == "token-classification" and step % 2:
                 continue
@@ -122,9 +127,9 @@ def train(
 class Batches:
     """Endless batches of fresh examples."""
 
-    def __init__(self, tasks: dict[TaskName, Task], tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, tasks: dict[TaskName, Task], tokenizer: PreTrainedTokenizerBase, start: int) -> None:
         """Start with the teacher's own seed."""
-        self.tasks, self.tokenizer, self.random, self.waiting = tasks, tokenizer, Random("teacher"), list[Feature]()
+        self.tasks, self.tokenizer, self.random = tasks, tokenizer, Random(f"teacher/{start}")
 
     def next(self, name: TaskName, done: float) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
         """Inputs and labels of one batch; `done` is the part of the training that lies behind."""

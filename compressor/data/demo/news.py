@@ -67,7 +67,8 @@ def _name(slot: str, rng: Random) -> tuple[str, str]:
         full, _ = words.name(rng)
         return "PER", full if rng.random() < 0.6 else full.split()[1]
     if slot == "place":
-        return "LOC", rng.choice(words.CITIES)
+        part = rng.choice(("North ", "East ")) if rng.random() < 0.15 else ""
+        return "LOC", part + rng.choice(words.CITIES)
     if slot == "team":  # a place's team goes by the place's name
         return "ORG", rng.choice(words.CITIES)
     text = rng.choice(

@@ -63,15 +63,21 @@ def new_model(task: TaskName) -> Any:
     return getattr(transformers, CLASSES[task])(encoder_config(task))
 
 
+def stored_weights(task: TaskName) -> dict[str, Any]:
+    """The encoder's and the task's own weights in float32, by the model's names."""
+    from safetensors.torch import load_file
+
+    own = HEAD_PREFIX[task]
+    stored = {key.removeprefix(own): value.float() for key, value in load_file(WEIGHTS).items()}
+    return {key: value for key, value in stored.items() if "/" not in key}
+
+
 def demo_teacher(task: TaskName, target: Path) -> Path:
     """Write the embedded teacher of a task as a `save_pretrained` checkpoint (float32) into `target`.
 
     Raises `StorageError` if the folder cannot be written.
     """
-    from safetensors.torch import load_file
-
-    own = HEAD_PREFIX[task]
-    stored = {key.removeprefix(own): value.float() for key, value in load_file(WEIGHTS).items()}
+    stored = stored_weights(task)
     model = new_model(task)
     model.load_state_dict({key: stored[key] for key in model.state_dict()})
     try:

@@ -14,7 +14,7 @@ DOCUMENT_START = "-DOCSTART-"
 def read_conll(text: str, where: str, tag_column: str | None, labels: LabelNames) -> list[TokenExample]:
     """Sentences of a CoNLL file, columns divided by tabs or else by blanks; `tag_column` counts from 0.
 
-    Lines of white space alone end a sentence; comments (one field that begins with #) and document marks are skipped.
+    Lines of white space alone end a sentence; comments before a sentence (# and no tab) and document marks are skipped.
     Raises `DataError` with the line that has more or fewer columns than the first.
     """
     sentences: list[TokenExample] = []
@@ -29,7 +29,8 @@ def read_conll(text: str, where: str, tag_column: str | None, labels: LabelNames
                 words, tags = [], []
             continue
         fields = _fields(line)
-        if fields[0] == DOCUMENT_START or (line.startswith("#") and len(fields) != width and not words):
+        comment = line.startswith("#") and "\t" not in line and len(fields) != width and not words
+        if comment or fields[0] == DOCUMENT_START:
             continue
         width = width or len(fields)
         if width < 2:
