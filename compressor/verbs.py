@@ -83,7 +83,10 @@ def _show_section(section: str, own: list[Path]) -> None:
         group = section if section == "data" else section.removesuffix("s")
         table = simple_table("name", *(["task"] if group == "recipe" else []), "what it is")
         for name, file in sorted(choices(group, own).items()):
-            values = read_yaml(file)
+            try:
+                values = read_yaml(file)
+            except RequestError as error:
+                values = {"description": str(error)}
             about = str(values.get("description") or _first_comment(file))
             table.add_row(name, *([str(values.get("task", ""))] if group == "recipe" else []), about)
     console.print(table)

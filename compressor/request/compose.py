@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,7 +29,8 @@ def compose(overrides: Overrides) -> tuple[dict[str, Any], dict[str, Path]]:
     for group, name in overrides.choices.items():
         if name not in files[group]:
             raise UnknownNameError(group, name, files[group])
-    primary = _register(files)
+    chosen = {group: files[group].get(name) for group, name in {**_defaults(), **overrides.choices}.items()}
+    primary = _register(files, [file for file in chosen.values() if file is not None])
     # `++` sets a key whether or not the file spells it out: the settings dataclasses say which keys exist.
     lines = [f"{group}={name}" for group, name in overrides.choices.items()]
     lines += [f"++{line}" for line in overrides.values.values()]
@@ -41,17 +43,23 @@ def compose(overrides: Overrides) -> tuple[dict[str, Any], dict[str, Path]]:
         raise RequestError(f"the request cannot be composed: {_first_sentence(error)}") from error
     for key in overrides.removals:
         _remove(values, key)
-    chosen = {**_defaults(), **overrides.choices}
-    return values, {group: files[group][name] for group, name in chosen.items() if name in files[group]}
+    return values, {group: file for group, file in chosen.items() if file is not None}
 
 
-def _register(files: Mapping[str, Mapping[str, Path]]) -> str:
-    """Put every file into Hydra's store under its group, in place of what an earlier request stored."""
+def _register(files: Mapping[str, Mapping[str, Path]], chosen: Sequence[Path]) -> str:
+    """Put every file into Hydra's store under its group, in place of what an earlier request stored.
+
+    A file that cannot be read is an error only if it was chosen.
+    """
     store = ConfigStore.instance()
     for group, members in files.items():
         store.repo.pop(group, None)
         for name, file in members.items():
-            store.store(name=name, group=group, node=read_yaml(file))
+            try:
+                store.store(name=name, group=group, node=read_yaml(file))
+            except RequestError:
+                if file in chosen:
+                    raise
     primary = "compressor_request"
     store.store(name=primary, node=read_yaml(config_file()))
     return primary
@@ -60,12 +68,17 @@ def _register(files: Mapping[str, Mapping[str, Path]]) -> str:
 def read_yaml(file: Path) -> Any:
     """A YAML file as OmegaConf reads it (numbers such as 3e-5 are numbers); `RequestError` if it cannot be read."""
     try:
-        node = OmegaConf.load(file)
+        node = _parsed(file, file.stat().st_mtime_ns)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise RequestError(f"{file} cannot be read as YAML: {_first_sentence(error)}") from error
     if not OmegaConf.is_dict(node):
         raise RequestError(f"{file} must hold a mapping of keys to values.")
     return node
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(file: Path, modified: int) -> Any:
+    return OmegaConf.load(file)
 
 
 def _defaults() -> dict[str, str]:

@@ -1,0 +1,144 @@
+"""The flow: what is made again and what is not, what is refused, what stands in the way."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from compressor.cache import Cache
+from compressor.errors import ArtifactExistsError, CheckpointError, DataError, DeviceError, GateRefusedError, TaskError
+from compressor.pipeline import run
+from compressor.plan import make_plan
+from compressor.progress import Silent
+from tests.tiny import request
+
+
+class Lines(Silent):
+    """Remembers the lines."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def line(self, text: str) -> None:
+        self.lines.append(text)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An output folder with one finished run of `minilm` with all its stages."""
+    output = tmp_path_factory.mktemp("finished")
+    progress = Lines()
+    outcome = run(request("minilm", output, "device=host", "task=text-classification"), progress)
+    assert [row.name for row in outcome.rows] == ["teacher", "drop_layers", "distill", "artifact"]
+    assert [line.partition(":")[0] for line in progress.lines if "MB" in line] == [row.name for row in outcome.rows]
+    assert all(row.speed is not None for row in outcome.rows)
+    return output
+
+
+def again(output: Path, *more: str):  # noqa: ANN201
+    return request("minilm", output, "device=host", "task=text-classification", *more)
+
+
+def test_the_same_request_again_is_there_already(finished: Path) -> None:
+    outcome = run(again(finished))
+
+    assert outcome.already_there and outcome.artifact == finished / again(finished).place
+
+
+def test_another_request_does_not_replace_it_unasked(finished: Path) -> None:
+    with pytest.raises(ArtifactExistsError, match="already holds another artifact: add overwrite=true"):
+        run(again(finished, "seed=7"))
+
+
+def test_a_changed_setting_runs_again_only_what_depends_on_it(finished: Path) -> None:
+    plan = make_plan(again(finished))
+    changed = make_plan(again(finished, "recipe.stages.distill.temperature=3.0"))
+    quantized = make_plan(again(finished, "recipe.passes.quantize.per_channel=false"))
+
+    assert list(plan.cached) == [True] * 5
+    assert dict(zip([step.name for step in changed.steps], changed.cached, strict=True)) == {
+        "drop_layers": True,
+        "distill": False,
+        "export": False,
+        "fuse": False,
+        "quantize": False,
+    }
+    assert list(quantized.cached) == [True, True, True, True, False]
+
+
+def test_plan_and_run_agree_on_every_key(finished: Path) -> None:
+    keys = {entry.key for entry in Cache(finished / ".cache").entries()}
+
+    assert {step.key for step in make_plan(again(finished)).steps} <= keys
+
+
+def test_overwrite_replaces(finished: Path, tmp_path: Path) -> None:
+    output = tmp_path / "copy"
+    shutil.copytree(finished, output)
+    outcome = run(again(output, "recipe.passes.quantize.per_channel=false", "overwrite=true"))
+
+    manifest = json.loads((outcome.artifact / "manifest.json").read_text())
+    assert manifest["request"]["recipe"]["passes"]["quantize"]["per_channel"] is False
+
+
+def test_a_missed_gate_refuses_and_keeps_the_report(tmp_path: Path) -> None:
+    asked = request("int8", tmp_path, "device=host", "task=text-classification", "gates.max_size_mb=0.001")
+
+    with pytest.raises(GateRefusedError, match="max_size_mb.*missed.*The report is in"):
+        run(asked)
+    assert not asked.artifact.exists()
+    assert (tmp_path / ".refused" / asked.place / "report.html").is_file()
+
+
+def test_a_device_that_must_be_here_and_is_not(tmp_path: Path) -> None:
+    asked = request("int8", tmp_path, "device=jetson", "task=text-classification", "gates.require_device=true")
+
+    with pytest.raises(DeviceError, match="gates.require_device=true"):
+        run(asked)
+    assert not asked.artifact.exists()
+
+
+def test_training_stages_need_training_data(tmp_path: Path) -> None:
+    dev = tmp_path / "dev.csv"
+    dev.write_text("text,label\n" + "".join(f"the parcel number {n} came late,delivery\n" for n in range(6)))
+    asked = request("minilm", tmp_path, "task=text-classification", "data=files", f"data.dev={dev}")
+
+    with pytest.raises(DataError, match=r"stage 'distill' needs train data.*~recipe\.stages\.distill"):
+        run(asked)
+
+
+def test_labels_that_the_teacher_does_not_know(tmp_path: Path) -> None:
+    dev = tmp_path / "dev.csv"
+    dev.write_text("text,label\n" + "".join(f"the parcel number {n} came late,weather\n" for n in range(6)))
+    asked = request("int8", tmp_path, "task=text-classification", "data=files", f"data.dev={dev}")
+
+    with pytest.raises(TaskError, match="the teacher does not know the label 'weather'"):
+        run(asked)
+
+
+def test_a_teacher_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="there is no checkpoint|neither a local directory"):
+        run(request("int8", tmp_path, f"teacher.path={tmp_path / 'none'}"))
+
+
+def test_a_teacher_without_a_head_is_fine_tuned_first(tmp_path: Path) -> None:
+    from compressor.data import demo_teacher
+
+    teacher = demo_teacher("question-answering", tmp_path / "teacher")
+    asked = request(
+        "int8",
+        tmp_path,
+        "device=host",
+        "task=text-classification",
+        f"teacher.path={teacher}",
+        "export_each_stage=false",
+    )
+    assert [step.name for step in make_plan(asked).steps][0] == "teacher"
+
+    outcome = run(asked)
+
+    assert outcome.rows[0].evaluation.windows > 0
+    assert make_plan(asked).cached[0]
