@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import onnx
@@ -25,21 +25,17 @@ class Builder:
         self.constants: dict[str, onnx.TensorProto] = {} if constants is None else constants
         self._count = 0
 
-    @overload
-    def op(self, op_type: str, *inputs: str, domain: str = ..., **attributes: Any) -> str: ...
+    def op(self, op_type: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
+        """Add a node with one output; its name."""
+        return self.ops(op_type, 1, *inputs, domain=domain, **attributes)[0]
 
-    @overload
-    def op(self, op_type: str, *inputs: str, outputs: int, domain: str = ..., **attributes: Any) -> list[str]: ...
-
-    def op(
-        self, op_type: str, *inputs: str, outputs: int | None = None, domain: str = "", **attributes: Any
-    ) -> str | list[str]:
-        """Add a node; the name of its output, or a list of names where `outputs` is given."""
+    def ops(self, op_type: str, outputs: int, *inputs: str, domain: str = "", **attributes: Any) -> list[str]:
+        """Add a node with several outputs; their names."""
         name = f"{self.prefix}/{op_type}_{self._count}"
         self._count += 1
-        names = [f"{name}:{index}" for index in range(outputs or 1)]
+        names = [f"{name}:{index}" for index in range(outputs)]
         self.nodes.append(helper.make_node(op_type, list(inputs), names, name=name, domain=domain, **attributes))
-        return names[0] if outputs is None else names
+        return names
 
     def give(self, source: str, name: str) -> None:
         """Let a value also be known as `name`."""
@@ -80,14 +76,12 @@ class Builder:
         """A builder for a subgraph (a branch of an `If`)."""
         return Builder(f"{self.prefix}/{part}", self.opset, self.constants)
 
-    def branch(
-        self, condition: str, types: Sequence[int], then: tuple[Builder, Sequence[str]], other: tuple[Builder, Sequence[str]]
-    ) -> list[str]:
+    def branch(self, condition: str, types: Sequence[int], then: Body, other: Body) -> list[str]:
         """An `If`: two bodies, each with the names of its outputs, whose element types are `types`."""
-        return self.op(
+        return self.ops(
             "If",
+            len(types),
             condition,
-            outputs=len(types),
             then_branch=then[0].graph(then[1], types),
             else_branch=other[0].graph(other[1], types),
         )
@@ -101,3 +95,7 @@ class Builder:
             result = name if inside else self.op("Identity", name)
             values.append(helper.make_tensor_value_info(result, kind, None))
         return helper.make_graph(self.nodes, self.prefix, [], values)
+
+
+Body = tuple[Builder, Sequence[str]]
+"""The nodes of one branch, and the names of its outputs."""

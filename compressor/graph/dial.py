@@ -36,7 +36,8 @@ def check(keep: Sequence[float], layers: int | None = None) -> list[float]:
         if not 0 < value <= 1:
             raise DialError(f"keep[{index}] = {value} is outside (0, 1].")
         if index and value > values[index - 1]:
-            raise DialError(f"keep[{index}] = {value} is above keep[{index - 1}] = {values[index - 1]}: keep cannot grow.")
+            before = f"keep[{index - 1}] = {values[index - 1]}"
+            raise DialError(f"keep[{index}] = {value} is above {before}: keep cannot grow.")
     return values
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import onnx
 from onnx import helper
@@ -16,6 +16,7 @@ from compressor.graph.constants import replace_lowest_numbers
 from compressor.graph.dial import KEEP, Dial, install
 from compressor.graph.files import load, save
 from compressor.graph.linear import split_gemms
+from compressor.graph.shared_weights import name_weights_directly
 from compressor.graph.tracing import Axes, trace
 from compressor.models import checkpoint as checkpoints
 from compressor.models.families import family_of_model
@@ -54,12 +55,14 @@ def export(checkpoint: Checkpoint, task: Task, target: Path, *, opset: int, dial
     if adaptive is None:
         trace(_with_eager_attention(model), target, task=task.name, inputs=inputs, outputs=outputs, opset=opset)
         graph = load(target)
+        name_weights_directly(graph.graph)
     else:
         with traced_in_rows(model):
             axes = {**inputs, KEEP: {}}
             trace(model, target, task=task.name, inputs=axes, outputs=outputs, opset=opset)
         graph = load(target)
         config = model.config.to_dict()
+        name_weights_directly(graph.graph)
         expand(graph, layers=len(adaptive.keep), width=family.hidden_size(config))
         split_gemms(graph.graph)
         install(graph, adaptive.keep, cast(Dial, dial))
@@ -73,9 +76,9 @@ def export(checkpoint: Checkpoint, task: Task, target: Path, *, opset: int, dial
 
 def _with_eager_attention(model: PreTrainedModel) -> PreTrainedModel:
     """The same model with attention as plain products and softmax: the form that every fusion recognises."""
-    eager: PreTrainedModel = type(model)._from_config(model.config, attn_implementation="eager")
+    eager = cast(Any, type(model))._from_config(model.config, attn_implementation="eager")
     eager.load_state_dict(model.state_dict())
-    return eager.eval()
+    return cast("PreTrainedModel", eager.eval())
 
 
 def _name_axes(model: onnx.ModelProto, outputs: dict[str, Axes]) -> None:

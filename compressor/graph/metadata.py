@@ -27,9 +27,7 @@ def write(path: Path, entries: Mapping[str, str]) -> None:
 def of_model(model: onnx.ModelProto) -> dict[str, str]:
     """The entries of a loaded graph, names without the prefix."""
     return {
-        entry.key.removeprefix(PREFIX): entry.value
-        for entry in model.metadata_props
-        if entry.key.startswith(PREFIX)
+        entry.key.removeprefix(PREFIX): entry.value for entry in model.metadata_props if entry.key.startswith(PREFIX)
     }
 
 

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 from optimum.exporters.onnx.config import TextEncoderOnnxConfig
@@ -96,7 +96,7 @@ def trace(
     try:
         with _quiet():
             optimum_export(
-                model.eval(), config, target, opset=min(opset, NEWEST_OPSET), disable_dynamic_axes_fix=True
+                cast(Any, model).eval(), config, target, opset=min(opset, NEWEST_OPSET), disable_dynamic_axes_fix=True
             )
     except (RuntimeError, ValueError, TypeError, torch.onnx.errors.OnnxExporterError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]

@@ -87,7 +87,7 @@ def _order(b: Builder, heads: Heads, probabilities: str, length: str, protect: b
         rest = b.slice(ranked, b.ints(1), length, 1)
         first = b.op("Add", b.op("Mul", b.slice(ranked, b.ints(0), b.ints(1), 1), b.float(0.0)), b.float(3e38))
         ranked = b.op("Concat", first, rest, axis=1)
-    return b.op("TopK", ranked, length, axis=1, outputs=2)[1]
+    return b.ops("TopK", 2, ranked, length, axis=1)[1]
 
 
 def _probabilities(b: Builder, heads: Heads, masked: bool) -> str:

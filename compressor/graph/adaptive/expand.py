@@ -78,8 +78,8 @@ def _attend(b: Builder, node: onnx.NodeProto, attributes: dict[str, Any], plan: 
         for values in (plan.simple, plan.drops, plan.padded, plan.lengths, plan.counts)
     )
     size = width // count
-    parts = (split_heads(b, plan.batch, rows, count, size) for rows in (query, key, value))
-    heads = Heads(*parts, real, plan.batch, count, size)
+    query, key, value = (split_heads(b, plan.batch, rows, count, size) for rows in (query, key, value))
+    heads = Heads(query, key, value, real, plan.batch, count, size)
 
     full, other = b.body("full"), b.body("other")
     masked, drop = other.body("masked"), other.body("drop")
@@ -100,9 +100,7 @@ def _attend(b: Builder, node: onnx.NodeProto, attributes: dict[str, Any], plan: 
 
     used = [index for index, name in enumerate(node.output) if name]
     types = [_TYPES[index] for index in used]
-    result = other.branch(
-        drops, types, (drop, [dropped[i] for i in used]), (masked, [all_kept[1][i] for i in used])
-    )
+    result = other.branch(drops, types, (drop, [dropped[i] for i in used]), (masked, [all_kept[1][i] for i in used]))
     context, *others = b.branch(simple, types, (full, [all_kept[0][i] for i in used]), (other, result))
     choice = b.nodes[-1]
     choice.name = b.prefix

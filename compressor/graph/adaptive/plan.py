@@ -38,7 +38,7 @@ def build_plan(builder: Builder, attention_mask: str, keep: str, *, layers: int,
     b = builder
     real = b.op("Cast", b.op("Cast", attention_mask, to=TensorProto.BOOL), to=TensorProto.FLOAT)
     shape = b.op("Shape", attention_mask)
-    batch, length = b.op("Split", shape, b.ints(1, 1), outputs=2)
+    batch, length = b.ops("Split", 2, shape, b.ints(1, 1))
     real_counts = b.sum(real, 1)
     first = b.op("Squeeze", b.slice(real, b.ints(0), b.ints(1), 1), b.ints(1))
     if protect:

@@ -13,6 +13,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor, nn
+from torch.autograd import Function
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from compressor.graph.adaptive.markers import Attend, Plan, Restore
@@ -46,7 +47,7 @@ def traced_in_rows(model: PreTrainedModel) -> Iterator[None]:
     def forward(input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None, **_: Any) -> Any:
         states = _embed(backbone, family, input_ids, token_type_ids)
         protect = int(settings.protect_first)
-        real, origin = Plan.apply(attention_mask, dial[0], settings.minimum, protect)
+        real, origin = _apply(Plan, attention_mask, dial[0], settings.minimum, protect)
         hidden = states.reshape(-1, states.shape[-1])
         left: list[Tensor] = []
         for index, layer in enumerate(attrgetter(family.layers)(backbone)):
@@ -54,7 +55,7 @@ def traced_in_rows(model: PreTrainedModel) -> Iterator[None]:
             hidden, real, origin, *leaving = _run_layer(layer, family, hidden, real, origin, shape)
             left += leaving
         others = (origin, *left) if settings.restore else ()
-        last = Restore.apply(attention_mask, width, hidden, *others)
+        last = _apply(Restore, attention_mask, width, hidden, *others)
         pooler = getattr(backbone, family.pooler, None) if family.pooler else None
         return BaseModelOutputWithPooling(
             last_hidden_state=last, pooler_output=pooler(last) if pooler is not None else None
@@ -65,6 +66,10 @@ def traced_in_rows(model: PreTrainedModel) -> Iterator[None]:
         yield
     finally:
         del backbone.forward, cast(Any, model).forward
+
+
+def _apply(marker: type[Function], *arguments: Any) -> Any:
+    return cast(Any, marker).apply(*arguments)
 
 
 def _embed(backbone: nn.Module, family: Family, input_ids: Tensor, token_type_ids: Tensor | None) -> Tensor:
@@ -82,17 +87,14 @@ def _run_layer(
     origin: Tensor,
     shape: tuple[int, ...],
 ) -> list[Tensor]:
-    """One layer over rows: hidden, real and origin of the rows that stay, then hidden and origin of those that leave."""
+    """One layer: hidden, real, origin of the rows that stay, then hidden and origin of those that leave."""
 
     def part(path: str) -> Any:
         return attrgetter(path)(layer)
 
     query, key, value = (part(path)(hidden) for path in (family.query, family.key, family.value))
-    context, residual, real, origin, left, left_origin = Attend.apply(
-        query, key, value, hidden, real, origin, *shape
-    )
+    context, residual, real, origin, left, left_origin = _apply(Attend, query, key, value, hidden, real, origin, *shape)
     attended = part(family.attention_norm)(part(family.attention_output)(context) + residual)
     inner = part(family.activation)(part(family.feed_forward_in)(attended))
     output = part(family.feed_forward_norm)(part(family.feed_forward_out)(inner) + attended)
     return [output, real, origin, left, left_origin]
-

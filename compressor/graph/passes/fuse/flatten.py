@@ -40,7 +40,7 @@ def flatten(graph: onnx.GraphProto, blocks: list[Block], contexts: list[str], bu
 
 def _source(block: Block, links: Links) -> str:
     """What query, key and value of a block are computed from."""
-    sources = set()
+    sources: set[str] = set()
     for name in (block.query, block.key, block.value):
         add = links.makers[name]
         product = next((links.makers[value] for value in add.input if value in links.makers), None)
@@ -53,12 +53,13 @@ def _source(block: Block, links: Links) -> str:
 
 
 def _bias(name: str, links: Links) -> str:
-    return next(value for value in links.makers[name].input if value in links.weights)
+    return next(str(value) for value in links.makers[name].input if value in links.weights)
 
 
 def _last_norm(graph: onnx.GraphProto, context: str) -> str:
     """The output of the last layer: the second LayerNormalization below its attention."""
-    reached, norms = {context}, []
+    reached = {context}
+    norms: list[str] = []
     for node in graph.node:
         if reached.intersection(node.input):
             reached.update(node.output)

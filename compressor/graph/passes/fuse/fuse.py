@@ -10,6 +10,7 @@ import onnx
 from onnx import helper
 
 from compressor.config.device import DeviceProfile
+from compressor.config.run import TaskName
 from compressor.errors import FusionError, PassError
 from compressor.graph.builder import MICROSOFT
 from compressor.graph.context import PassContext, PassResult
@@ -42,23 +43,24 @@ def run(source: Path, target: Path, settings: object, context: PassContext) -> P
         found = stock.fuse_in_rows(model, config)
     else:
         model, found = stock.fuse_with_onnxruntime(model, config)
-    check_counts(found, expected(config, found))
+    check_counts(found, expected(config, context.task.name, found))
     prune(model.graph)
     _declare(model)
     save(model, target)
     return PassResult(target, {"layout": layout, "fused": found})
 
 
-def expected(config: Mapping[str, Any], found: Mapping[str, int]) -> dict[str, int]:
+def expected(config: Mapping[str, Any], task: TaskName, found: Mapping[str, int]) -> dict[str, int]:
     """How often each kind of fusion in `found` must have been made, by a `config.json` mapping."""
     family = family_of(config)
     layers = family.layer_count(config)
     gelu = config.get("hidden_act", config.get("activation", "gelu")) == "gelu"
+    head_gelu = int(family.model_type == "electra" and task == "text-classification")
     demanded = {
         "attention": layers,
-        "gelu": layers if gelu else 0,
+        "gelu": (layers if gelu else 0) + head_gelu,
         "skip_layer_norm": 2 * layers,
-        "embedding": int(family.model_type in ("bert", "electra")),
+        "embedding": int(family.model_type != "roberta"),
     }
     return {kind: demanded[kind] for kind in found}
 

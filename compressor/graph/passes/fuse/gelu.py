@@ -14,7 +14,7 @@ from compressor.graph.passes.fuse.links import Links
 def fuse_gelu(graph: onnx.GraphProto) -> int:
     """Replace every 0.5·x·(1 + erf(x/√2)) by com.microsoft Gelu, in place; the number of GELUs, present ones too."""
     links = Links(graph)
-    present = sum(node.op_type == "Gelu" for node in graph.node)
+    present: int = sum(node.op_type == "Gelu" for node in graph.node)
     replaced: dict[str, onnx.NodeProto] = {}  # output -> new node
     for erf in [node for node in graph.node if node.op_type == "Erf"]:
         source = _source(erf, links)
@@ -35,12 +35,13 @@ def _source(erf: onnx.NodeProto, links: Links) -> str | None:
         return None
     factor = math.sqrt(2) if scaled.op_type == "Div" else math.sqrt(0.5)
     number = links.number(scaled.input[1])
-    return scaled.input[0] if number is not None and abs(number - factor) < 1e-3 else None
+    return str(scaled.input[0]) if number is not None and abs(number - factor) < 1e-3 else None
 
 
 def _output(erf: onnx.NodeProto, source: str, links: Links) -> str | None:
     """The value 0.5·x·(1 + erf), its two products in either order."""
-    value, half, times = erf.output[0], False, False
+    value: str = erf.output[0]
+    half = times = False
     for _ in range(4):
         users = links.users[value]
         if len(users) != 1:
@@ -65,6 +66,9 @@ def _output(erf: onnx.NodeProto, source: str, links: Links) -> str | None:
 def _is_half(name: str, source: str, links: Links) -> bool:
     """Whether a value is 0.5·x."""
     node = links.makers.get(name)
-    return node is not None and node.op_type == "Mul" and source in node.input and any(
-        links.number(value) == 0.5 for value in node.input
+    return (
+        node is not None
+        and node.op_type == "Mul"
+        and source in node.input
+        and any(links.number(value) == 0.5 for value in node.input)
     )

@@ -12,7 +12,9 @@ class Links:
     """Look-ups over a main graph's nodes; made anew after the graph has changed."""
 
     def __init__(self, graph: onnx.GraphProto) -> None:
-        self.makers = {output: node for node in graph.node for output in node.output if output}
+        self.makers: dict[str, onnx.NodeProto] = {
+            output: node for node in graph.node for output in node.output if output
+        }
         self.users: dict[str, list[onnx.NodeProto]] = defaultdict(list)
         for node in graph.node:
             for name in dict.fromkeys(node.input):

@@ -63,7 +63,7 @@ def fuse_with_onnxruntime(model: onnx.ModelProto, config: Mapping[str, Any]) -> 
     types = [node.op_type for node in optimized.graph.node]
     return optimized, {
         "attention": types.count("Attention") + types.count("MultiHeadAttention"),
-        "gelu": types.count("BiasGelu"),
+        "gelu": types.count("BiasGelu") + types.count("Gelu"),
         "skip_layer_norm": types.count("SkipLayerNormalization"),
         "embedding": types.count("EmbedLayerNormalization"),
     }
@@ -96,8 +96,9 @@ def _replace(
         heads = as_texts(body, Heads(block.query, block.key, block.value, real, batch, count, width // count))
         if padded:
             masked, plain = body.body("masked"), body.body("full")
-            bodies = (masked, [multi_head(masked, heads, masked=True)]), (plain, [multi_head(plain, heads, masked=False)])
-            context = body.op("Reshape", body.branch(padded, [FLOAT], *bodies)[0], body.ints(-1, width))
+            results = [multi_head(masked, heads, masked=True)], [multi_head(plain, heads, masked=False)]
+            chosen = body.branch(padded, [FLOAT], (masked, results[0]), (plain, results[1]))[0]
+            context = body.op("Reshape", chosen, body.ints(-1, width))
         else:
             context = multi_head(body, heads, masked=True)
         index = next(i for i, node in enumerate(nodes) if block.context in node.output)
