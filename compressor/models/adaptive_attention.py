@@ -48,8 +48,7 @@ def adaptive_attention(
     if count is None:
         order = torch.arange(length, device=query.device).expand(batch, length)
         context = scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
-    elif query.is_cuda and torch.is_grad_enabled():
-        # The fused kernel keeps no probabilities for the backward pass; computing them once more costs less memory.
+    elif _has_fused_training(query):
         context = scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
         with torch.no_grad():
             probabilities = _probabilities(query, key, bias, scale)
@@ -59,6 +58,11 @@ def adaptive_attention(
         order = _order(probabilities, attention_mask, protect_first)
         context = drop_out(probabilities, dropout, training=dropout > 0).to(value.dtype) @ value
     return context.transpose(1, 2).reshape(batch, length, width), order
+
+
+def _has_fused_training(query: Tensor) -> bool:
+    """Whether training runs a fused kernel, which keeps no probabilities: computing them once more is then cheaper."""
+    return query.is_cuda and torch.is_grad_enabled()
 
 
 def significance(probabilities: Tensor, attention_mask: Tensor | None) -> Tensor:

@@ -233,6 +233,19 @@ def test_equal_tokens_keep_their_order() -> None:
     assert order.tolist() == [[1, 2, 4, 5, 0, 3, 6, 7]]
 
 
+def test_the_path_of_fused_kernels_gives_the_same_and_the_same_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids, mask = ragged()
+    gradients, outputs = [], []
+    for fused in (False, True):
+        monkeypatch.setattr("compressor.models.adaptive_attention._has_fused_training", lambda _, fused=fused: fused)
+        model = adaptive(make_model(), KEEP)
+        outputs.append(model(ids, mask).start_logits)
+        (outputs[-1][mask.bool()] ** 2).sum().backward()
+        gradients.append(model.bert.encoder.layer[0].attention.self.query.weight.grad)
+    assert torch.allclose(*outputs, atol=1e-4)
+    assert torch.allclose(*gradients, rtol=1e-3, atol=1e-2 * float(gradients[0].abs().max()))
+
+
 def test_attention_in_half_precision_orders_by_float32_sums() -> None:
     torch.manual_seed(0)
     query, key, value = torch.randn(3, 2, 40, 16)
