@@ -54,7 +54,7 @@ def test_list_and_plan_from_another_folder(installed: Path, tmp_path: Path) -> N
 
 
 def test_the_demo_teacher_comes_along(installed: Path, tmp_path: Path) -> None:
-    code = "from pathlib import Path; from compressor.data import demo_teacher; demo_teacher('text-classification', Path('t'))"
+    code = "import pathlib, compressor.data as d; d.demo_teacher('text-classification', pathlib.Path('t'))"
     environment = {**os.environ, "PYTHONPATH": str(installed)}
     subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, env=environment, check=True)
 
