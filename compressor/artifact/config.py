@@ -54,7 +54,16 @@ def stock_config(config: Mapping[str, Any], task: Task) -> dict[str, Any]:
 
 
 def copy_tokenizer(source: Path, target: Path) -> None:
-    """Copy the tokenizer files of a checkpoint; raises `ArtifactError` if there is no `tokenizer.json`."""
+    """Write the tokenizer of a checkpoint as it was used, with the `tokenizer.json` that Predictor and sample need.
+
+    An old checkpoint may have only a vocabulary, which transformers converts. A folder without a `config.json` is
+    copied as it is. Raises `ArtifactError` if there is no `tokenizer.json` then, `CheckpointError` for damaged files.
+    """
+    if (source / "config.json").is_file():
+        from compressor.models.checkpoint import load_tokenizer
+
+        load_tokenizer(source).save_pretrained(str(target))
+        return
     if not (source / "tokenizer.json").is_file():
         raise ArtifactError(f"{source} has no tokenizer.json, which the artifact's Predictor and sample need.")
     for name in TOKENIZER_FILES:

@@ -46,9 +46,11 @@ class Model:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
         options.log_severity_level = 3
+        if providers[0] not in onnxruntime.get_available_providers():
+            raise RuntimeError("%s is not available here" % providers[0])
         self.session = onnxruntime.InferenceSession(str(self.folder / "model.onnx"), options, providers=list(providers))
         if providers[0] not in self.session.get_providers():
-            raise RuntimeError("%s is not available here" % providers[0])
+            raise RuntimeError("%s was asked for, but the model runs on another provider" % providers[0])
         self.outputs = [node.name for node in self.session.get_outputs()]
         nodes = list(self.session.get_inputs()) + list(self.session.get_overridable_initializers())
         self.inputs = {node.name: node.type for node in nodes}

@@ -1,6 +1,7 @@
 """Artifacts of really exported models: what others make of the folder."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from optimum.onnxruntime import (
     ORTModelForSequenceClassification,
     ORTModelForTokenClassification,
 )
+from tokenizers import Tokenizer
 from transformers import BertConfig, pipeline
 
 from compressor.artifact import config as artifact_config
@@ -18,6 +20,7 @@ from compressor.artifact.dial_table import make_dial
 from compressor.artifact.predictor import Predictor
 from compressor.artifact.verify import verify
 from compressor.devices.local import run_features
+from compressor.errors import ArtifactError
 from compressor.graph import dial as dials
 from compressor.graph.export import export
 from compressor.models import checkpoint as checkpoints
@@ -106,6 +109,21 @@ def test_predictor_answers_as_the_task_at_every_dial_setting(adaptive):
         expected = evaluate(folder / "model.onnx", made.task, EXAMPLES, tokenizer, CPU, keep, batch_size=1)
         assert [entry["answer"] for entry in predictor(items, keep=keep)] == expected.predictions
         assert expected.windows > len(EXAMPLES)
+
+
+def test_an_old_teacher_with_a_vocabulary_alone_gets_a_tokenizer_file(tmp_path):
+    source, target = tmp_path / "old", tmp_path / "new"
+    source.mkdir()
+    target.mkdir()
+    (source / "vocab.txt").write_text("\n".join(WORDS) + "\n")
+    (source / "config.json").write_text(json.dumps(BertConfig(vocab_size=len(WORDS)).to_dict()))
+    (source / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": True, "model_max_length": 64}))
+    artifact_config.copy_tokenizer(source, target)
+    assert Tokenizer.from_file(str(target / "tokenizer.json")).encode("Ada").ids == [2, WORDS.index("ada"), 3]
+    assert str(tmp_path) not in "".join(path.read_text() for path in target.iterdir())
+    (source / "config.json").unlink()
+    with pytest.raises(ArtifactError, match="has no tokenizer.json"):
+        artifact_config.copy_tokenizer(source, target)
 
 
 def test_parity_of_the_real_export(adaptive):
