@@ -1,1 +1,1 @@
-"""TODO."""
+"""ONNX graphs: export through Optimum, metadata, the length dial, and the passes."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""The passes: one folder each, graph in, graph out."""
