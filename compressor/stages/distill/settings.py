@@ -25,9 +25,7 @@ class StudentSettings:
 class DistillSettings(TrainingSettings):
     """What the student learns from: a weight for each loss (0 switches it off and saves its cost)."""
 
-    student: Literal["previous"] | dict[str, Any] = (
-        "previous"  # the checkpoint of the stage before, or `StudentSettings`
-    )
+    student: Literal["previous"] | dict[str, Any] = "previous"  # the stage before gave it, or new: `StudentSettings`
 
     labels: NonNegative = 0.0  # the task's own loss
     logits: NonNegative = 1.0  # the teacher's output distribution, softened (Hinton et al. 2015)
