@@ -118,12 +118,13 @@ def is_quantized(model: ModelProto) -> bool:
 
 
 def check_patterns(pass_name: str, patterns: Sequence[str], names: Sequence[str]) -> None:
-    """Raise `RequestError` with the nearest node names for a pattern that fits none."""
+    """Raise `RequestError` with the nearest of `names` for a pattern that fits none of them."""
     for pattern in patterns:
         if any(fnmatchcase(name, pattern) for name in names):
             continue
         plain = pattern.replace("*", "").replace("?", "")
         near = [name for name in names if plain.lower() in name.lower()][:3]
-        near = near or difflib.get_close_matches(plain, names, n=3, cutoff=0.3)
-        hint = f"near names: {', '.join(near)}." if near else f"the first node is '{names[0]}'."
-        raise RequestError(f"{pass_name}: exclude '{pattern}' fits no node of the graph; {hint}")
+        near = near or difflib.get_close_matches(plain, names, n=3, cutoff=0.3) or list(names[:3])
+        raise RequestError(
+            f"{pass_name}: exclude '{pattern}' fits no node that the pass would change; near names: {', '.join(near)}."
+        )

@@ -71,24 +71,24 @@ def _mask_sums(start: str, consumers: dict[str, list[NodeProto]]) -> set[str]:
     return found
 
 
-def _backwards(starts: Iterable[NodeProto], producers: dict[str, NodeProto]) -> set[str]:
-    found: set[str] = set()
-    waiting = list(starts)
+def _backwards(choosers: Iterable[NodeProto], producers: dict[str, NodeProto]) -> set[str]:
+    starts = list(choosers)
+    found = {node.name for node in starts}
+    waiting = [name for node in starts for name in node.input]
+    seen: set[str] = set()
     while waiting:
-        node = waiting.pop()
-        if node.name in found or node.op_type in SOURCES:
+        name = waiting.pop()
+        node = producers.get(name)
+        if node is None or name in seen or node.op_type in SOURCES:
             continue
-        if node.op_type == "If":  # the float32 outputs are made in the branches, by the nodes found there
-            waiting.extend(_branch_producers(node, producers))
-            continue
-        found.add(node.name)
-        waiting.extend(producers[name] for name in node.input if name in producers)
+        seen.add(name)
+        if node.op_type == "If":  # made in the branches; its other outputs are none of the chooser's
+            position = list(node.output).index(name)
+            waiting.extend(body.output[position].name for body in bodies(node))
+        else:
+            found.add(node.name)
+            waiting.extend(node.input)
     return found
-
-
-def _branch_producers(node: NodeProto, producers: dict[str, NodeProto]) -> list[NodeProto]:
-    outputs = [output.name for body in bodies(node) for output in body.output]
-    return [producers[name] for name in outputs if name in producers]
 
 
 def _leaves_floats(node: NodeProto) -> bool:

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from onnx import ModelProto
 
 from compressor.errors import PassError
-from compressor.graph.passes.nodes import Product, all_nodes, check_patterns, products
+from compressor.graph.passes.nodes import Product, check_patterns, products
 from compressor.graph.passes.quantize.settings import QuantizeSettings
 
 
@@ -17,13 +17,14 @@ def choose_products(model: ModelProto, settings: QuantizeSettings, *, bodies: bo
     `bodies`: whether the backend reaches into the branches of If. Nodes must have names.
 
     Raises:
-        RequestError: An `exclude` pattern fits no node.
+        RequestError: An `exclude` pattern fits no product.
         PassError: Nothing is left to quantize.
     """
-    check_patterns("quantize", settings.exclude, [node.name for node in all_nodes(model)])
+    found = products(model)
+    check_patterns("quantize", settings.exclude, [product.node.name for product in found])
     chosen: list[Product] = []
     left: list[str] = []
-    for product in products(model):
+    for product in found:
         node = product.node
         wanted = (
             node.op_type in settings.op_types

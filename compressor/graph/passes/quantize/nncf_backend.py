@@ -8,7 +8,6 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import onnx
@@ -22,7 +21,7 @@ from compressor.graph.passes.quantize.score import Scorer
 from compressor.graph.passes.quantize.settings import QuantizeSettings
 
 
-def load_nncf() -> ModuleType:
+def load_nncf() -> Any:
     """Import NNCF with its usage reports switched off.
 
     NNCF swaps its reporter for an empty one if `NNCF_CI` is set while it is imported; `opt_in_out --opt_out`
@@ -63,7 +62,9 @@ def nncf_int8(
     }
     advanced = nncf.AdvancedQuantizationParameters(
         overflow_fix=nncf.OverflowFix.ENABLE if scheme.reduce_range else nncf.OverflowFix.DISABLE,
-        weights_quantization_params=nncf.quantization.advanced_parameters.QuantizationParameters(per_channel=scheme.per_channel),
+        weights_quantization_params=nncf.quantization.advanced_parameters.QuantizationParameters(
+            per_channel=scheme.per_channel
+        ),
     )
     notes: dict[str, Any] = {}
     context.progress.line(f"quantize: NNCF calibrates on {len(feeds)} batches.")

@@ -85,5 +85,3 @@ def _quantize(
     if done < wanted and settings.max_drop is None:
         context.progress.line(f"quantize: {done} of {wanted} products became int8.")
     return notes | {"quantized": done, "wanted": wanted, "products": wanted + len(left), "float32": left}
-
-

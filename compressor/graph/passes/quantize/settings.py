@@ -28,7 +28,7 @@ class QuantizeSettings:
     weight_type: Literal["int8", "uint8"] = "int8"
     embeddings: Literal["keep", "int8"] = "keep"
     op_types: list[Literal["MatMul", "Gemm", "Attention"]] = dataclasses.field(
-        default_factory=lambda: ["MatMul", "Gemm", "Attention"]  # type: ignore[arg-type]
+        default_factory=lambda: ["MatMul", "Gemm", "Attention"]
     )
     exclude: list[str] = dataclasses.field(default_factory=list)
     smallest_width: Count = 16  # products with fewer rows or columns of weights stay float32 (heads, sums)

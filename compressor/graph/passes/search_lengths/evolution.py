@@ -8,8 +8,9 @@ same search.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 from math import ceil, comb
 
 Gene = tuple[int, ...]
@@ -42,6 +43,11 @@ class Space:
     def smallest(self) -> Gene:
         """The configuration that drops all it may in the first layer."""
         return (min(self.minimum, self.longest),) * self.layers
+
+    def genes(self) -> Iterator[Gene]:
+        """Every configuration."""
+        counts = range(self.full[0], self.smallest[0] - 1, -1)
+        return combinations_with_replacement(counts, self.layers)
 
     @property
     def size(self) -> int:
@@ -90,7 +96,7 @@ def mutate(gene: Gene, space: Space, probability: float, generator: random.Rando
     for index, count in enumerate(gene):
         low = gene[index + 1] if index + 1 < len(gene) else space.smallest[0]
         high = child[-1] if child else space.longest
-        child.append(generator.randint(low, high) if generator.random() < probability else min(count, high))
+        child.append(generator.randint(low, high) if generator.random() < probability else count)
     return tuple(child)
 
 
@@ -170,13 +176,18 @@ def evolve(
 
     for gene in first_generation(space, schedule.population, spacing or cost):
         measure(gene, accept_any=True)
+    if limit == space.size:  # small enough to measure all of it
+        for gene in space.genes():
+            measure(gene)
+    stuck = False
     for iteration in range(schedule.iterations):
         if len(points) >= limit:
             break
         share = ceil((limit - len(points)) / (schedule.iterations - iteration))
         total = schedule.mutations + schedule.crossovers
         mutations = min(schedule.mutations, ceil(share * schedule.mutations / max(total, 1)))
-        parents = [point.gene for point in pareto_set(list(points.values()))]
+        everything = list(points.values())
+        parents = [point.gene for point in (everything if stuck else pareto_set(everything))]
         breed(
             mutations,
             lambda parents=parents: mutate(  # type: ignore[misc]
@@ -187,6 +198,7 @@ def evolve(
             min(schedule.crossovers, max(share - mutations, 0)),
             lambda parents=parents: cross(generator.choice(parents), generator.choice(parents)),  # type: ignore[misc]
         )
+        stuck = len(points) == len(everything)  # the front has no new children left: let the others have some
     return list(points.values())
 
 
@@ -196,8 +208,6 @@ def choose(points: Sequence[Point], full: Point, *, max_drop: float, budget: flo
     None if nothing meets both.
     """
     good = [
-        point
-        for point in points
-        if point.metric >= full.metric - max_drop and (budget is None or point.cost <= budget)
+        point for point in points if point.metric >= full.metric - max_drop and (budget is None or point.cost <= budget)
     ]
     return min(good, key=lambda point: (point.cost, -point.metric, point.gene), default=None)

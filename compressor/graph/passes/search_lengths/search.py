@@ -188,9 +188,7 @@ def _choose(
     return max(affordable, key=lambda point: (point.metric, -point.cost)), False
 
 
-def _best_so_far(
-    points: Sequence[Point], metric: str, settings: SearchLengthsSettings, budget: float | None
-) -> str:
+def _best_so_far(points: Sequence[Point], metric: str, settings: SearchLengthsSettings, budget: float | None) -> str:
     full = points[0]  # the full configuration is measured first
     best, _ = _choose(points, full, settings, budget) if budget is None or len(points) > 1 else (full, True)
     price = f"{best.cost:.1f} ms" if settings.cost == "latency" else f"{100 * best.cost / full.cost:.0f} % of the MACs"
