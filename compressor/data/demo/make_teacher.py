@@ -31,14 +31,16 @@ from compressor.tasks.losses import IGNORED
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-CURRICULUM: tuple[tuple[float, questions.Size, dict[str, tuple[int, int]]], ...] = (
-    # from this part of the training on: the size of contexts, and of letters
-    (0.0, questions.Size((2, 2), (1, 2), (0, 0)), {"fillers": (0, 1), "misleading": (0, 0)}),
-    (0.1, questions.Size((2, 3), (1, 2), (0, 1)), {"fillers": (0, 2), "misleading": (0, 2)}),
-    (0.3, questions.Size((2, 4), (1, 3), (0, 1)), {"fillers": (1, 4), "misleading": (1, 2)}),
-    (0.55, questions.FULL_SIZE, {}),
+Between = tuple[int, int]
+CURRICULUM: tuple[tuple[float, questions.Size, Between, Between], ...] = (
+    # from this part of the training on: size of contexts, sentences in letters that say nothing and that mislead
+    (0.0, questions.Size((2, 2), (1, 2), (0, 0)), (0, 1), (0, 0)),
+    (0.1, questions.Size((2, 3), (1, 2), (0, 1)), (0, 2), (0, 2)),
+    (0.3, questions.Size((2, 4), (1, 3), (0, 1)), (1, 4), (1, 2)),
+    (0.55, questions.FULL_SIZE, (2, 5), (1, 2)),
 )
-BATCH = {"question-answering": 32, "text-classification": 16, "token-classification": 12}
+BATCH = {"question-answering": 24, "text-classification": 16, "token-classification": 24}
+BATCHES_AHEAD = 8
 PEAK_LEARNING_RATE = 1e-3
 
 
@@ -103,8 +105,6 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = PEAK_LEARNING_RATE * min((step - start + 1) / 60, (1 - done) / 0.6, 1.0)
         for name in TASK_NAMES:
-            if name == "token-classification" and step % 2:
-                continue
             inputs, labels = batches.next(name, done)
             models[name].train()
             with torch.autocast("cpu", torch.bfloat16):
@@ -130,19 +130,29 @@ class Batches:
     def __init__(self, tasks: dict[TaskName, Task], tokenizer: PreTrainedTokenizerBase, start: int) -> None:
         """Start with the teacher's own seed."""
         self.tasks, self.tokenizer, self.random = tasks, tokenizer, Random(f"teacher/{start}")
+        self.waiting: dict[TaskName, list[list[Feature]]] = {name: [] for name in TASK_NAMES}
 
     def next(self, name: TaskName, done: float) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
         """Inputs and labels of one batch; `done` is the part of the training that lies behind."""
+        if not self.waiting[name]:
+            self.waiting[name] = self._refill(name, done)
+        return collate(self.waiting[name].pop(), self.tokenizer.pad_token_id or 0)
+
+    def _refill(self, name: TaskName, done: float) -> list[list[Feature]]:
+        """Several batches, each of rows of about one length, in random order."""
         examples: list[Example] = []
-        while len(examples) < BATCH[name]:
+        while len(examples) < BATCH[name] * BATCHES_AHEAD:
             examples += self._examples(name, done)
-        features = self.tasks[name].features(examples[: BATCH[name]], self.tokenizer, labelled=True)
-        return collate(features, self.tokenizer.pad_token_id or 0)
+        features = self.tasks[name].features(examples, self.tokenizer, labelled=True)
+        features.sort(key=lambda feature: feature.length)
+        batches = [features[first : first + BATCH[name]] for first in range(0, len(features), BATCH[name])]
+        self.random.shuffle(batches)
+        return batches
 
     def _examples(self, name: TaskName, done: float) -> Sequence[Example]:
-        _, size, lengths = [entry for entry in CURRICULUM if entry[0] <= done][-1]
+        _, size, fillers, misleading = [entry for entry in CURRICULUM if entry[0] <= done][-1]
         if name == "text-classification":
-            return [letters.letter(self.random, **lengths)]
+            return [letters.letter(self.random, fillers=fillers, misleading=misleading)]
         if name == "token-classification":
             return [news.sentence(self.random)]
         return questions.contexts_with_questions(self.random, "teacher", questions=4, size=size)
