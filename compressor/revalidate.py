@@ -74,7 +74,7 @@ def revalidate(folder: Path, settings: Sequence[str], config_dirs: Sequence[str]
         metric_name=task.metric_names[0],
         metric=found.primary,
         teacher_metric=manifest.teacher.get("metrics", {}).get(task.metric_names[0]),
-        parity_max_abs=None,
+        parity_max_abs=(manifest.parity or {}).get("max_abs"),  # of the export, which has not changed
         parity_tolerance=float(given["export"]["parity_tolerance"]),
         size_bytes=model.stat().st_size,
         p50_ms=speed.p50_ms,
