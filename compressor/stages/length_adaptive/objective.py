@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from random import Random
 from typing import Any, cast
 
@@ -21,9 +21,20 @@ class SandwichObjective:
     Kim & Cho 2020: [task loss of the full model + sum over the n_s + 1 others of KL to the full model's detached
     output] / (n_s + 2). The others see no labels. Each loss holds only its own graph, so memory holds one at a time.
     What is drawn depends on `seed` and the step alone.
+
+    With a `guide`, a frozen model of the same task, no labels are read: every pass, the full one too, follows the
+    guide's output. That holds the full model where the guide is, which short trainings on little data need.
     """
 
-    def __init__(self, task: Task, settings: LengthAdaptiveSettings, layers: int, seed: int) -> None:
+    def __init__(
+        self,
+        task: Task,
+        settings: LengthAdaptiveSettings,
+        layers: int,
+        seed: int,
+        guide: torch.nn.Module | None = None,
+    ) -> None:
+        self.guide = guide
         self.task = task
         self.settings = settings
         self.layers = layers
@@ -36,14 +47,19 @@ class SandwichObjective:
         passes = self.sub_models(inputs["input_ids"].shape[1], step)
         share = 1 / len(passes)
         names = self.task.output_names
-        outputs = _run(model, inputs, passes[0])
-        yield self.task.loss(outputs, labels) * share
-        full = {name: outputs[name].detach() for name in names}
-        del outputs
-        for sub_model in passes[1:]:
+        if self.guide is None:
+            outputs = _run(model, inputs, passes[0])
+            yield self.task.loss(outputs, labels) * share
+            target = {name: outputs[name].detach() for name in names}
+            del outputs
+            followers = passes[1:]
+        else:
+            target = _follow(self.guide, inputs, names)
+            followers = passes
+        for sub_model in followers:
             outputs = _run(model, inputs, sub_model)
             distance = mean_divergence(
-                outputs, full, names, output_kind(self.task), inputs["attention_mask"], self.settings.kl_direction
+                outputs, target, names, output_kind(self.task), inputs["attention_mask"], self.settings.kl_direction
             )
             del outputs
             yield distance * share
@@ -73,3 +89,9 @@ def output_kind(task: Task) -> Kind:
 def _run(model: torch.nn.Module, inputs: Mapping[str, Tensor], sub_model: sampling.SubModel) -> Mapping[str, Tensor]:
     outputs: Any = model(**inputs, counts=sub_model.counts, skip_layers=sub_model.skipped)
     return cast(Mapping[str, Tensor], outputs)
+
+
+@torch.no_grad()
+def _follow(guide: torch.nn.Module, inputs: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
+    outputs: Any = guide(**inputs)
+    return {name: outputs[name] for name in names}

@@ -6,6 +6,8 @@ QuaLA-MiniLM (Guskin et al. 2022). It trains for every length; which lengths to 
 
 from __future__ import annotations
 
+import torch
+
 from compressor.models import checkpoint
 from compressor.models.families import family_of_model
 from compressor.models.length_adaptive import make_length_adaptive
@@ -13,7 +15,7 @@ from compressor.models.structure import LengthAdaptive
 from compressor.stages.context import Checkpoint, StageContext
 from compressor.stages.length_adaptive.objective import SandwichObjective
 from compressor.stages.length_adaptive.settings import LengthAdaptiveSettings
-from compressor.training import train
+from compressor.training import train, training_device
 
 
 def run(source: Checkpoint, settings: LengthAdaptiveSettings, context: StageContext) -> Checkpoint:
@@ -40,7 +42,14 @@ def run(source: Checkpoint, settings: LengthAdaptiveSettings, context: StageCont
         ),
     )
     features = task.features(context.data.train, tokenizer, labelled=True)
-    objective = SandwichObjective(task, settings, layers, context.seed)
+    guide = _guide(context) if settings.guide == "teacher" else None
+    objective = SandwichObjective(task, settings, layers, context.seed, guide)
     train(model, features, task, settings, objective, context, tokenizer, title="length_adaptive")
     checkpoint.save(model, tokenizer, context.output)
     return Checkpoint(context.output, source.key)
+
+
+def _guide(context: StageContext) -> torch.nn.Module:
+    """The teacher, frozen, where the training runs."""
+    teacher = checkpoint.load(context.teacher.path, context.task)
+    return teacher.requires_grad_(False).to(training_device())

@@ -52,6 +52,41 @@ def test_losses_are_those_of_the_paper(tmp_path: Path, name: str, multi_label: b
     assert [loss.item() for loss in losses] == pytest.approx([float(value) / 4 for value in expected], rel=1e-4)
 
 
+@pytest.mark.parametrize("name", TASK_NAMES)
+def test_every_pass_follows_a_guide_and_no_label_is_read(tmp_path: Path, name: str) -> None:
+    task = tiny_task(name)
+    model, inputs, _ = batch_of(task, make_checkpoint(tmp_path / "student", task, adaptive=True).path)
+    guide, _, _ = batch_of(task, make_checkpoint(tmp_path / "guide", task).path)
+    with torch.no_grad():
+        for parameter in guide.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    settings = LengthAdaptiveSettings(sandwich=1, guide="teacher", kl_direction="forward")
+    objective = SandwichObjective(task, settings, 2, seed=5, guide=guide)
+    losses = [loss.item() for loss in objective(model, inputs, {}, 4)]
+
+    with torch.no_grad():
+        target = guide(**inputs)
+        expected = []
+        for one in objective.sub_models(inputs["input_ids"].shape[1], 4):
+            output = model(**inputs, counts=one.counts, skip_layers=one.skipped)
+            distance = mean_divergence(
+                output, target, task.output_names, output_kind(task), inputs["attention_mask"], "forward"
+            )
+            expected.append(distance.item() / 3)
+    assert losses == pytest.approx(expected, rel=1e-4)
+    assert len(losses) == 3
+    assert min(losses) > 0
+    assert all(parameter.grad is None for parameter in guide.parameters())
+
+
+def test_the_stage_takes_the_teacher_as_guide(tmp_path: Path) -> None:
+    task = tiny_task("question-answering")
+    start = make_checkpoint(tmp_path / "start", task)
+    settings = LengthAdaptiveSettings(max_steps=2, batch_size=4, guide="teacher")
+    result = stage.run(start, settings, make_context(tmp_path, task, start))
+    assert checkpoint.structure_of(checkpoint.load(result.path, task)).length_adaptive is not None
+
+
 def test_the_full_model_is_not_taught_by_its_sub_models(tmp_path: Path) -> None:
     """Each loss has its own graph: after the first is backpropagated the others still can be."""
     task = tiny_task("question-answering")
