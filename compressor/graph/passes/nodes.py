@@ -13,7 +13,9 @@ from compressor.errors import RequestError
 
 WEIGHT_INPUT: Mapping[str, int] = {"MatMul": 1, "Gemm": 1, "Attention": 1}
 """Which input of a product holds its weights [in, out]."""
-INTEGER_OPS = frozenset({"MatMulInteger", "QLinearMatMul", "QGemm", "QAttention", "DynamicQuantizeMatMul"})
+INTEGER_OPS = frozenset(
+    {"MatMulInteger", "QLinearMatMul", "QGemm", "QAttention", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"}
+)
 """Products that compute in int8 by themselves."""
 
 

@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as np_st
 from onnx import numpy_helper
 
+from compressor.config.device import Provider
 from compressor.config.schema import parse
 from compressor.errors import PassError, RequestError
 from compressor.graph import dial, metadata
@@ -62,7 +64,7 @@ def test_every_wide_product_becomes_int8(kind: str, mode: str, request, make_con
     assert "qa_outputs" in notes["float32"][0]
     assert notes["bytes_after"] == result.path.stat().st_size < source.stat().st_size
     types = node_types(result.path)
-    assert types.count("MatMulInteger" if mode == "dynamic" else "DequantizeLinear") >= PRODUCTS
+    assert types.count("MatMulInteger" if mode == "dynamic" else "MatMulIntegerToFloat") == PRODUCTS
     assert types.count("TopK") == node_types(source).count("TopK")
     for keep in ([1, 1, 1], [0.5, 0.5, 0.5]) if kind == "adaptive" else ([1, 1, 1],):
         assert largest_error(source, result.path, keep=keep) < 0.1
@@ -75,6 +77,50 @@ def test_a_fused_adaptive_graph(mode: str, adaptive_graph, adaptive, make_contex
     result = run(fused, tmp_path / "out.onnx", settings(mode=mode), context)
     assert result.notes["quantized"] == PRODUCTS
     assert largest_error(adaptive_graph, result.path, keep=[0.9, 0.6, 0.3]) < 0.1
+
+
+def test_only_products_read_dequantized_activations(stock_graph, make_context: Make, tmp_path: Path) -> None:
+    path = run(stock_graph, tmp_path / "out.onnx", settings(mode="static", layout="qdq"), make_context()).path
+    graph = onnx.load(path).graph
+    dequantized = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+    assert {node.op_type for node in graph.node if dequantized & set(node.input)} == {"MatMul"}
+
+
+@pytest.mark.parametrize("provider", ["CPUExecutionProvider", "TensorrtExecutionProvider"])
+def test_static_layouts_compute_the_same(provider: str, stock_graph, make_context: Make, tmp_path: Path) -> None:
+    """Q/DQ pairs for other providers; on the CPU the same numbers by integer products with their bias."""
+    device = make_device(providers=[Provider(name=provider)], number_format="static_int8")
+    result = run(stock_graph, tmp_path / "out.onnx", settings(), make_context(device=device))
+    pairs = run(stock_graph, tmp_path / "qdq.onnx", settings(mode="static", layout="qdq"), make_context()).path
+    assert result.notes["quantized"] == PRODUCTS
+    types = node_types(result.path)
+    if provider == "CPUExecutionProvider":
+        assert "DequantizeLinear" not in types
+        assert types.count("Add") < node_types(pairs).count("Add")
+        assert largest_error(pairs, result.path) < 0.02
+    else:
+        assert types.count("DequantizeLinear") > PRODUCTS
+        assert result.path.read_bytes() == pairs.read_bytes()
+
+
+def test_the_cpu_provider_computes_no_wide_product_in_float(
+    adaptive_graph, adaptive, make_context: Make, tmp_path: Path
+) -> None:
+    """Read back from what ONNX Runtime really executes, after its own optimisations."""
+    context = make_context(checkpoint=adaptive)
+    fused = fuse(adaptive_graph, tmp_path / "fused.onnx", FuseSettings(), context).path
+    for mode in ("dynamic", "static"):
+        path = run(fused, tmp_path / f"{mode}.onnx", settings(mode=mode), context).path
+        options = onnxruntime.SessionOptions()
+        options.optimized_model_filepath = str(tmp_path / f"{mode}-optimized.onnx")
+        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        model = onnx.load(options.optimized_model_filepath)
+        floats = {
+            t.name for t in model.graph.initializer if t.data_type == 1 and len(t.dims) == 2 and min(t.dims) >= 16
+        }
+        products = [node for node in model.graph.node if node.op_type in ("MatMul", "Gemm", "FusedMatMul", "FusedGemm")]
+        dequantized = {node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
+        assert [node.name for node in products if node.input[1] in floats | dequantized] == []
 
 
 def test_the_dial_and_the_metadata_survive(adaptive_graph, make_context: Make, tmp_path: Path) -> None:
@@ -160,7 +206,9 @@ def test_per_channel_and_seven_bits(stock_graph, make_context: Make, tmp_path: P
 
 def test_static_activation_types(stock_graph, make_context: Make, tmp_path: Path) -> None:
     def zero_points(**values: Any) -> set[tuple[int, bool]]:
-        path = run(stock_graph, tmp_path / "out.onnx", settings(mode="static", **values), make_context()).path
+        path = run(
+            stock_graph, tmp_path / "out.onnx", settings(mode="static", layout="qdq", **values), make_context()
+        ).path
         model = onnx.load(path)
         tensors = {tensor.name: tensor for tensor in model.graph.initializer}
         found = [tensors[node.input[2]] for node in model.graph.node if node.op_type == "QuantizeLinear"]

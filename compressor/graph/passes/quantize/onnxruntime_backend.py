@@ -13,7 +13,7 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from compressor.graph.context import PassContext
 from compressor.graph.order import sort_nodes
-from compressor.graph.passes.nodes import Product
+from compressor.graph.passes.nodes import Product, all_nodes
 from compressor.graph.passes.quantize.calibration import Feed, collect_ranges
 from compressor.graph.passes.quantize.scheme import Scheme
 from compressor.graph.passes.quantize.settings import QuantizeSettings
@@ -80,8 +80,25 @@ def static_int8(
         },
     )
     quantizer.quantize_model()
+    _give_back_floats(quantizer.model.model, {product.node.name for product in chosen})
     quantizer.model.save_model_to_file(str(target), False)
     _clean(target)
+
+
+def _give_back_floats(model: onnx.ModelProto, products: set[str]) -> None:
+    """Let every reader of a dequantized tensor that is no chosen product read the float tensor itself.
+
+    The quantizer puts its pair in front of all readers of a tensor; the residual would be rounded to int8 too.
+    """
+    sources = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "QuantizeLinear"}
+    pairs = {
+        node.output[0]: sources[node.input[0]]
+        for node in model.graph.node
+        if node.op_type == "DequantizeLinear" and node.input[0] in sources
+    }
+    for node in all_nodes(model):
+        if node.name not in products:
+            node.input[:] = [pairs.get(name, name) for name in node.input]
 
 
 def _weight_type(scheme: Scheme) -> Any:

@@ -11,13 +11,14 @@ import onnx
 
 from compressor.errors import PassError
 from compressor.graph.context import PassContext, PassResult
-from compressor.graph.files import load
+from compressor.graph.files import load, save
 from compressor.graph.passes.cast.cast import run as run_cast
 from compressor.graph.passes.cast.settings import CastSettings
 from compressor.graph.passes.nodes import declare_fused_outputs, integer_products, is_quantized, name_nodes
 from compressor.graph.passes.quantize.calibration import calibration_feeds
 from compressor.graph.passes.quantize.choose import choose_products
 from compressor.graph.passes.quantize.embeddings import quantize_embeddings
+from compressor.graph.passes.quantize.integer_ops import to_integer_products
 from compressor.graph.passes.quantize.onnxruntime_backend import dynamic_int8, static_int8
 from compressor.graph.passes.quantize.scheme import Scheme, resolve
 from compressor.graph.passes.quantize.settings import QuantizeSettings
@@ -76,6 +77,9 @@ def _quantize(
         else:
             static_int8(model, chosen, scheme, feeds, settings, context, target)
     result = load(target)
+    if scheme.mode == "static" and scheme.layout == "integer":
+        to_integer_products(result)
+        save(result, target)
     done = integer_products(result)
     if done == 0:
         raise PassError(

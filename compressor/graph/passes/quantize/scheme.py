@@ -23,6 +23,7 @@ class Scheme:
     activation_signed: bool
     activation_symmetric: bool
     weight_type: Literal["int8", "uint8"]
+    layout: Literal["qdq", "integer"]  # static: Q/DQ pairs (TensorRT, OpenVINO), or integer products (CPU provider)
 
 
 def resolve(settings: QuantizeSettings, device: DeviceProfile) -> Scheme:
@@ -50,6 +51,11 @@ def resolve(settings: QuantizeSettings, device: DeviceProfile) -> Scheme:
     if backend == "nncf":
         mode = "static"
 
+    on_cpu = not device.providers or device.providers[0].name == "CPUExecutionProvider"
+    layout = settings.layout
+    if layout == "auto":
+        layout = "integer" if on_cpu else "qdq"
+
     def given(value: bool | None, default: bool) -> bool:
         return default if value is None else value
 
@@ -61,4 +67,5 @@ def resolve(settings: QuantizeSettings, device: DeviceProfile) -> Scheme:
         activation_signed=given(settings.activation_signed, device.activation_signed),
         activation_symmetric=given(settings.activation_symmetric, device.activation_symmetric),
         weight_type=settings.weight_type,
+        layout=layout,
     )

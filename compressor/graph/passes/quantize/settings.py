@@ -31,6 +31,7 @@ class QuantizeSettings:
         default_factory=lambda: ["MatMul", "Gemm", "Attention"]
     )
     exclude: list[str] = dataclasses.field(default_factory=list)
+    layout: Literal["auto", "qdq", "integer"] = "auto"  # static; auto: integer products on the CPU provider
     smallest_width: Count = 16  # products with fewer rows or columns of weights stay float32 (heads, sums)
     calibration: Literal["minmax", "percentile", "entropy"] = "minmax"
     percentile: Annotated[float, Field(gt=50, le=100)] = 99.999  # calibration: percentile
