@@ -28,6 +28,7 @@ from compressor.graph.passes.fuse.fuse import run as fuse
 from compressor.graph.passes.fuse.settings import FuseSettings
 from compressor.graph.passes.quantize.calibration import calibration_feeds, collect_ranges
 from compressor.graph.passes.quantize.embeddings import quantize_rows
+from compressor.graph.passes.quantize.integer_ops import to_integer_products
 from compressor.graph.passes.quantize.quantize import run
 from compressor.graph.passes.quantize.scheme import resolve
 from compressor.graph.passes.quantize.settings import QuantizeSettings
@@ -101,6 +102,21 @@ def test_static_layouts_compute_the_same(provider: str, stock_graph, make_contex
     else:
         assert types.count("DequantizeLinear") > PRODUCTS
         assert result.path.read_bytes() == pairs.read_bytes()
+
+
+def test_signed_activations_become_unsigned_without_a_change(stock_graph, make_context: Make, tmp_path: Path) -> None:
+    chosen = settings(mode="static", layout="qdq", activation_signed=True, activation_symmetric=True)
+    model = onnx.load(run(stock_graph, tmp_path / "pairs.onnx", chosen, make_context()).path)
+    results = {}
+    for signed in (True, False):
+        copy = onnx.ModelProto()
+        copy.CopyFrom(model)
+        assert to_integer_products(copy, signed=signed) == PRODUCTS
+        onnx.save(copy, tmp_path / "out.onnx")
+        results[signed] = run_graph(tmp_path / "out.onnx")["start_logits"]
+        kinds = {t.data_type for t in copy.graph.initializer if t.name.endswith("zero_point") and not t.dims}
+        assert kinds == {onnx.TensorProto.INT8 if signed else onnx.TensorProto.UINT8}
+    assert np.abs(results[True] - results[False]).max() < 1e-5
 
 
 def test_the_cpu_provider_computes_no_wide_product_in_float(

@@ -9,15 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from onnx import ModelProto, NodeProto, TensorProto, helper
+import numpy as np
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from compressor.graph.passes.nodes import all_nodes
 
 DOMAIN = "com.microsoft"
 
 
-def to_integer_products(model: ModelProto) -> int:
-    """Replace MatMul between DequantizeLinear nodes, in place; returns how many."""
+def to_integer_products(model: ModelProto, *, signed: bool) -> int:
+    """Replace MatMul between DequantizeLinear nodes, in place; returns how many.
+
+    `signed`: whether int8 activations stay int8. Otherwise they become uint8 with a zero point 128 higher, which
+    is the same number: without a signed product of their own, x86 processors take twelve times as long for int8.
+    """
+    if not signed:
+        _activations_to_unsigned(model)
     graph = model.graph
     producers = {name: node for node in graph.node for name in node.output}
     consumers: dict[str, list[NodeProto]] = {}
@@ -47,6 +54,22 @@ def to_integer_products(model: ModelProto) -> int:
     if replaced and not any(entry.domain == DOMAIN for entry in model.opset_import):
         model.opset_import.append(helper.make_opsetid(DOMAIN, 1))
     return replaced
+
+
+def _activations_to_unsigned(model: ModelProto) -> None:
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    shifted = {
+        node.input[2]
+        for node in model.graph.node
+        if node.op_type == "QuantizeLinear" and len(node.input) > 2 and node.input[2] in weights
+    }
+    for name in shifted:
+        if weights[name].data_type == TensorProto.INT8:
+            values = numpy_helper.to_array(weights[name]).astype(np.int16) + 128
+            weights[name].CopyFrom(numpy_helper.from_array(values.astype(np.uint8), name))
+    outputs = {name for node in model.graph.node if node.op_type == "QuantizeLinear" for name in node.output}
+    for entry in [entry for entry in model.graph.value_info if entry.name in outputs]:
+        model.graph.value_info.remove(entry)  # still says int8
 
 
 def _fits(left: NodeProto, right: NodeProto, weights: Mapping[str, TensorProto]) -> bool:

@@ -78,7 +78,7 @@ def _quantize(
             static_int8(model, chosen, scheme, feeds, settings, context, target)
     result = load(target)
     if scheme.mode == "static" and scheme.layout == "integer":
-        to_integer_products(result)
+        to_integer_products(result, signed=scheme.activation_signed)
         save(result, target)
     done = integer_products(result)
     if done == 0:

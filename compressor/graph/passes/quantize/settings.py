@@ -14,9 +14,10 @@ from compressor.config.schema import Count, NonNegative, settings
 class QuantizeSettings:
     """Int8 weights and activations; None and auto mean: as the device profile says.
 
-    `embeddings: int8` stores the word embeddings as int8 with one scale a row (a fifth to a half of a small
-    model's file); the rows are looked up first, so that it costs next to no time or accuracy.
-    `exclude` holds patterns of node names (`*` and `?`); see the notes of a run for the names.
+    `embeddings: int8` stores the word embeddings as int8 with one scale a row. Rows are looked up first and turned
+    to float32 afterwards. On a 6 x 384 SQuAD model the file went from 58.7 to 23.7 MB; speed and F1 did not change
+    beyond noise. `weight_type: uint8` took twice the time of int8 on AVX-512 VNNI; without VNNI, int8 weights can
+    overflow, which `reduce_range` prevents. `exclude` holds patterns of node names (`*` and `?`).
     """
 
     backend: Literal["auto", "onnxruntime", "nncf"] = "auto"  # auto: nncf if max_drop is given
@@ -33,7 +34,7 @@ class QuantizeSettings:
     exclude: list[str] = dataclasses.field(default_factory=list)
     layout: Literal["auto", "qdq", "integer"] = "auto"  # static; auto: integer products on the CPU provider
     smallest_width: Count = 16  # products with fewer rows or columns of weights stay float32 (heads, sums)
-    calibration: Literal["minmax", "percentile", "entropy"] = "minmax"
+    calibration: Literal["minmax", "percentile", "entropy"] = "percentile"
     percentile: Annotated[float, Field(gt=50, le=100)] = 99.999  # calibration: percentile
     samples: Count | None = None  # calibration examples; None: all
     batch_size: Count = 4  # windows a calibration run
