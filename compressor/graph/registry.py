@@ -57,7 +57,7 @@ PASSES: dict[str, PassSpec] = {
             settings="compressor.graph.passes.quantize.settings:QuantizeSettings",
             run="compressor.graph.passes.quantize.quantize:run",
             version=1,
-            reads=("calibration",),
+            reads=("calibration", "search"),
         ),
         PassSpec(
             name="cast",
