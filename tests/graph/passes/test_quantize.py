@@ -170,6 +170,16 @@ def test_excluded_nodes_and_narrow_ones_stay_float(stock_graph, make_context: Ma
     assert every.notes["float32"] == []
 
 
+def test_the_fused_attention_of_onnxruntime_is_dynamic_only(stock_graph, make_context: Make, tmp_path: Path) -> None:
+    context = make_context()
+    fused = fuse(stock_graph, tmp_path / "fused.onnx", FuseSettings(layout="onnxruntime"), context).path
+    dynamic = run(fused, tmp_path / "dynamic.onnx", settings(mode="dynamic"), context)
+    assert node_types(dynamic.path).count("QAttention") == LAYERS
+    static = run(fused, tmp_path / "static.onnx", settings(mode="static"), context)
+    assert static.notes["quantized"] == static.notes["wanted"] == 3 * LAYERS
+    assert len(static.notes["float32"]) == LAYERS + 1
+
+
 @pytest.mark.parametrize("mode", ["dynamic", "static"])
 def test_products_in_branches(mode: str, make_context: Make, tmp_path: Path) -> None:
     """Dynamic quantization reaches into an If, static leaves its bodies as they are and says so."""

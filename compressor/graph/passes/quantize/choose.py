@@ -11,10 +11,11 @@ from compressor.graph.passes.nodes import Product, check_patterns, products
 from compressor.graph.passes.quantize.settings import QuantizeSettings
 
 
-def choose_products(model: ModelProto, settings: QuantizeSettings, *, bodies: bool) -> tuple[list[Product], list[str]]:
+def choose_products(model: ModelProto, settings: QuantizeSettings, *, dynamic: bool) -> tuple[list[Product], list[str]]:
     """The products to quantize, and the names of those with weights that stay float32.
 
-    `bodies`: whether the backend reaches into the branches of If. Nodes must have names.
+    Only `dynamic` quantization reaches into the branches of If and into the fused operator Attention. Nodes must
+    have names.
 
     Raises:
         RequestError: An `exclude` pattern fits no product.
@@ -30,7 +31,7 @@ def choose_products(model: ModelProto, settings: QuantizeSettings, *, bodies: bo
             node.op_type in settings.op_types
             and min(product.rows, product.columns) >= settings.smallest_width
             and not any(fnmatchcase(node.name, pattern) for pattern in settings.exclude)
-            and (bodies or not product.in_body)
+            and (dynamic or not (product.in_body or node.op_type == "Attention"))
         )
         if wanted:
             chosen.append(product)

@@ -61,7 +61,7 @@ def _quantize(
     model: onnx.ModelProto, target: Path, scheme: Scheme, settings: QuantizeSettings, context: PassContext
 ) -> dict[str, Any]:
     notes: dict[str, Any] = {"scheme": dataclasses.asdict(scheme)}
-    chosen, left = choose_products(model, settings, bodies=scheme.mode == "dynamic")
+    chosen, left = choose_products(model, settings, dynamic=scheme.mode == "dynamic")
     wanted = len(chosen)
     if settings.embeddings == "int8":
         notes["embeddings"] = quantize_embeddings(model)
