@@ -291,7 +291,7 @@ def test_embedding_rows_are_within_half_a_step(table: np.ndarray) -> None:
 
 @pytest.mark.parametrize("mode", ["dynamic", "static"])
 def test_embeddings_as_int8(mode: str, stock_graph, make_context: Make, tmp_path: Path) -> None:
-    kept = run(stock_graph, tmp_path / "kept.onnx", settings(mode=mode), make_context())
+    kept = run(stock_graph, tmp_path / "kept.onnx", settings(mode=mode, embeddings="keep"), make_context())
     small = run(stock_graph, tmp_path / "small.onnx", settings(mode=mode, embeddings="int8"), make_context())
     assert (65, 32) in float_weights(kept.path)
     assert (65, 32) not in float_weights(small.path)
@@ -385,6 +385,10 @@ def test_a_graph_too_small_to_shrink(make_context: Make, tmp_path: Path) -> None
         run(tmp_path / "tiny.onnx", tmp_path / "out.onnx", settings(smallest_width=1), make_context())
 
 
+def test_embeddings_are_int8_by_default_where_they_can_be(make_context: Make, stock_graph, tmp_path: Path) -> None:
+    assert run(stock_graph, tmp_path / "small.onnx", settings(), make_context()).notes["embeddings"]["rows"] == 65
+
+
 def test_embeddings_that_are_not_a_plain_lookup(make_context: Make, stock_graph, tmp_path: Path) -> None:
     model = onnx.load(stock_graph)
     model.graph.input[0].name = "other_ids"
@@ -393,6 +397,7 @@ def test_embeddings_that_are_not_a_plain_lookup(make_context: Make, stock_graph,
     onnx.save(model, tmp_path / "other.onnx")
     with pytest.raises(PassError, match="found no word embeddings"):
         run(tmp_path / "other.onnx", tmp_path / "out.onnx", settings(embeddings="int8"), make_context())
+    assert run(tmp_path / "other.onnx", tmp_path / "out.onnx", settings(), make_context()).notes["embeddings"] is None
 
 
 def test_nncf_on_a_fused_adaptive_graph(adaptive_graph, adaptive, make_context: Make, tmp_path: Path) -> None:

@@ -8,8 +8,6 @@ import numpy as np
 import onnx
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
-from compressor.errors import PassError
-
 SMALLEST_TABLE = 64
 """Rows below which a table is left alone (segments)."""
 
@@ -25,11 +23,11 @@ def quantize_rows(table: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np
     return np.clip(np.rint(table / safe), -127, 127).astype(np.int8), safe
 
 
-def quantize_embeddings(model: onnx.ModelProto) -> dict[str, int]:
+def quantize_embeddings(model: onnx.ModelProto) -> dict[str, int] | None:
     """Store the table that `input_ids` look up as int8 rows, in place; returns its rows and bytes saved.
 
     The graph looks up int8 rows and their scales, then multiplies: only rows in use are ever turned to float.
-    Raises `PassError` if no such table is in the graph as a plain look-up (a fused embedding node has it inside).
+    None if no such table is in the graph as a plain look-up (a fused embedding node has it inside).
     """
     graph = model.graph
     tables = {tensor.name: tensor for tensor in graph.initializer}
@@ -42,10 +40,7 @@ def quantize_embeddings(model: onnx.ModelProto) -> dict[str, int]:
         if sum(list(other.input).count(table.name) for other in graph.node) > 1:
             continue  # the head reads the same weights
         return _replace(graph, index, node, table)
-    raise PassError(
-        "quantize: embeddings: int8 found no word embeddings that are looked up by a plain Gather: take it out, or "
-        "fuse without the embedding layer."
-    )
+    return None
 
 
 def _replace(graph: GraphProto, index: int, node: NodeProto, table: TensorProto) -> dict[str, int]:

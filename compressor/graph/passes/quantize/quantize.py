@@ -63,8 +63,13 @@ def _quantize(
     notes: dict[str, Any] = {"scheme": dataclasses.asdict(scheme)}
     chosen, left = choose_products(model, settings, dynamic=scheme.mode == "dynamic")
     wanted = len(chosen)
-    if settings.embeddings == "int8":
+    if settings.embeddings != "keep":
         notes["embeddings"] = quantize_embeddings(model)
+        if settings.embeddings == "int8" and notes["embeddings"] is None:
+            raise PassError(
+                "quantize: embeddings: int8 found no word embeddings that are looked up by a plain Gather: take it "
+                "out, or fuse without the embedding layer."
+            )
     if scheme.mode == "dynamic":
         dynamic_int8(model, chosen, scheme, target)
     else:

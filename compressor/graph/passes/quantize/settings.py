@@ -27,7 +27,7 @@ class QuantizeSettings:
     activation_signed: bool | None = None  # static: int8 rather than uint8
     activation_symmetric: bool | None = None  # static: zero point at zero
     weight_type: Literal["int8", "uint8"] = "int8"
-    embeddings: Literal["keep", "int8"] = "keep"
+    embeddings: Literal["auto", "keep", "int8"] = "auto"  # auto: int8 where they are a plain look-up
     op_types: list[Literal["MatMul", "Gemm", "Attention"]] = dataclasses.field(
         default_factory=lambda: ["MatMul", "Gemm", "Attention"]
     )
