@@ -1,0 +1,278 @@
+"""The paper's table on real input: `python benchmarks/squad all --teacher DIR --data DIR` writes `squad.md`.
+
+Each part resumes, and is skipped when its result is there: `adapt` trains the length-adaptive model, `student` drops
+and distils layers, `graphs` exports, fuses and quantizes, `search` chooses lengths, `quality` scores every row on the
+dev file, `speed` measures all rows in turn in processes of their own, `table` writes the page. `--work` keeps
+everything between calls.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rows import rows
+from table import write_table
+
+from compressor import data as data_room
+from compressor.config.device import DeviceProfile
+from compressor.config.run import DataSettings, FeatureSettings
+from compressor.console import Console
+from compressor.data.splits import Splits
+from compressor.devices import profiles
+from compressor.graph.context import PassContext
+from compressor.graph.export import export
+from compressor.graph.registry import pass_spec
+from compressor.models.checkpoint import load_tokenizer
+from compressor.request.folders import group_folders
+from compressor.stages.context import Checkpoint, StageContext
+from compressor.stages.registry import stage_spec
+from compressor.tasks import make_task
+from compressor.tasks.base import Task
+from compressor.validation.metric import evaluate
+
+HERE = Path(__file__).parent
+SEED = 42
+
+
+class Bench:
+    """Paths, data and profile that all parts share."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.work = Path(options.work).resolve()
+        self.work.mkdir(parents=True, exist_ok=True)
+        self.profile: DeviceProfile = profiles.load("host", group_folders("device"))
+        self.progress = Console()
+        self.task: Task = make_task("question-answering", FeatureSettings(max_length=384, doc_stride=128))
+        folder = Path(options.data)
+        settings = DataSettings(
+            source="files",
+            train=str(folder / "train_44_articles.json.gz"),
+            dev=str(folder / "dev_24_articles.json.gz"),
+            search=options.search_questions,
+        )
+        self.data: Splits = data_room.load(settings, "question-answering", SEED)
+        self.teacher = Checkpoint(Path(options.teacher).resolve(), "teacher")
+
+    def stage(self, name: str, key: str, source: Checkpoint, **values: Any) -> Checkpoint:
+        """Run one stage unless its checkpoint is there already."""
+        target = self.work / "checkpoints" / key
+        if not (target / "config.json").exists():
+            spec = stage_spec(name)
+            output = self.work / "unfinished" / key
+            shutil.rmtree(output, ignore_errors=True)
+            output.mkdir(parents=True)
+            trainer = self.work / "trainer" / key
+            trainer.mkdir(parents=True, exist_ok=True)
+            context = StageContext(
+                self.task, self.data, self.teacher, self.profile, SEED, output, trainer, self.progress
+            )
+            spec.load_run()(source, spec.load_settings()(**values), context)
+            target.parent.mkdir(exist_ok=True)
+            output.rename(target)
+            shutil.rmtree(trainer, ignore_errors=True)
+        return Checkpoint(target, key)
+
+    def graph_pass(
+        self, name: str, source: Path, target: Path, checkpoint: Checkpoint, **values: Any
+    ) -> dict[str, Any]:
+        """Run one graph pass unless its graph is there already; gives its notes."""
+        notes = target.with_suffix(".json")
+        if not notes.exists():
+            spec = pass_spec(name)
+            context = PassContext(
+                task=self.task,
+                data=self.data,
+                tokenizer=load_tokenizer(checkpoint.path),
+                checkpoint=checkpoint,
+                device=self.profile,
+                seed=SEED,
+                progress=self.progress,
+            )
+            result = spec.load_run()(source, target, spec.load_settings()(**values), context)
+            notes.write_text(json.dumps(result.notes, indent=1))
+        found: dict[str, Any] = json.loads(notes.read_text())
+        return found
+
+
+def adapt(bench: Bench) -> None:
+    """LengthDrop training of the teacher itself (it is a MiniLM already)."""
+    bench.stage(
+        "length_adaptive",
+        "adaptive",
+        bench.teacher,
+        max_steps=bench.options.adapt_steps,
+        epochs=1.0,
+        batch_size=16,
+        learning_rate=1e-4,
+        guide="teacher",
+        layer_drop=0.0,
+        kl_direction="forward",
+    )
+
+
+def student(bench: Bench) -> None:
+    """Four of the six layers, MiniLMv2 relations from the teacher's last layer, then its logits."""
+    dropped = bench.stage("drop_layers", "student-dropped", bench.teacher, keep="both_ends", layers=4)
+    related = bench.stage(
+        "distill",
+        "student-relations",
+        dropped,
+        relations=1.0,
+        logits=0.0,
+        relation_heads=48,
+        max_steps=bench.options.student_steps,
+        epochs=1.0,
+        learning_rate=1e-4,
+    )
+    bench.stage(
+        "distill",
+        "student",
+        related,
+        logits=1.0,
+        labels=0.5,
+        max_steps=bench.options.student_steps,
+        epochs=1.0,
+        learning_rate=1e-4,
+    )
+
+
+def graphs(bench: Bench) -> None:
+    """Every graph of the table."""
+    checkpoints = {
+        "teacher": bench.teacher,
+        "adaptive": Checkpoint(bench.work / "checkpoints" / "adaptive", "adaptive"),
+        "student": Checkpoint(bench.work / "checkpoints" / "student", "student"),
+    }
+    folder = bench.work / "graphs"
+    folder.mkdir(exist_ok=True)
+    for name, checkpoint in checkpoints.items():
+        if not (checkpoint.path / "config.json").exists():
+            continue
+        plain, fused, int8 = (folder / f"{name}{suffix}.onnx" for suffix in ("", "-fused", "-int8"))
+        if not plain.exists():
+            export(checkpoint, bench.task, plain, opset=17, dial="optional")
+        bench.graph_pass("fuse", plain, fused, checkpoint)
+        bench.graph_pass("quantize", fused, int8, checkpoint, embeddings="int8")
+    from baselines import make_baselines
+
+    make_baselines(bench.teacher.path, folder, bench.task, bench.data)
+
+
+def search(bench: Bench) -> None:
+    """Choose length configurations on the int8 graph, by MACs."""
+    checkpoint = Checkpoint(bench.work / "checkpoints" / "adaptive", "adaptive")
+    folder = bench.work / "graphs"
+    bench.graph_pass(
+        "search_lengths",
+        folder / "adaptive-int8.onnx",
+        folder / "adaptive-searched.onnx",
+        checkpoint,
+        cost="macs",
+        max_evaluations=bench.options.evaluations,
+    )
+
+
+def quality(bench: Bench) -> None:
+    """Exact match and F1 of every row on the dev file, kept one file a row."""
+    folder = bench.work / "quality"
+    folder.mkdir(exist_ok=True)
+    examples = bench.data.dev[: bench.options.dev_questions or None]
+    for row in rows(bench.work):
+        target = folder / f"{row.name}.json"
+        if target.exists() or not row.scored:
+            continue
+        bench.progress.line(f"scoring {row.name}")
+        if row.runtime == "openvino":
+            from baselines import evaluate_openvino
+
+            result = evaluate_openvino(row, bench.task, examples, load_tokenizer(bench.teacher.path))
+        else:
+            found = evaluate(
+                row.model, bench.task, examples, load_tokenizer(bench.teacher.path), bench.profile, keep=row.keep
+            )
+            result = (found.metrics, list(found.predictions), np.asarray(found.example_scores))
+        metrics, predictions, scores = result
+        target.write_text(json.dumps({"metrics": metrics, "predictions": predictions, "scores": scores.tolist()}))
+
+
+def speed(bench: Bench) -> None:
+    """All rows in turn, each in a process of its own, for several rounds; raw times are kept."""
+    tokenizer = load_tokenizer(bench.teacher.path)
+    features = bench.task.features(bench.data.dev[:400], tokenizer, labelled=False)
+    ids = [feature.inputs["input_ids"] for feature in features]
+    longest = [row for row in ids if len(row) == bench.task.max_length] or [max(ids, key=len)]
+    full = [(row * bench.task.max_length)[: bench.task.max_length] for row in longest]
+    own = [ids[index] for index in np.random.default_rng(SEED).permutation(len(ids))[:40]]
+    times: dict[str, dict[str, list[list[float]]]] = {}
+    for round_number in range(bench.options.rounds):
+        for row in rows(bench.work):
+            request = {
+                "model": str(row.model),
+                "runtime": row.runtime,
+                "precision": row.precision,
+                "keep": row.keep,
+                "threads": 2,
+                "rows": own,
+                "longest": full[:4],
+                "batch": 32,
+                "seconds": bench.options.seconds,
+            }
+            with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+                json.dump(request, file)
+                file.flush()
+                command = [sys.executable, str(HERE / "row_speed.py"), file.name]
+                done = subprocess.run(command, capture_output=True, text=True, check=True)
+            for kind, values in json.loads(done.stdout.splitlines()[-1]).items():
+                times.setdefault(row.name, {}).setdefault(kind, []).append(values)
+        bench.progress.line(f"round {round_number + 1} of {bench.options.rounds} measured")
+    (bench.work / "speed.json").write_text(json.dumps(times))
+
+
+def table(bench: Bench) -> None:
+    """Write `benchmarks/squad.md`."""
+    write_table(
+        bench.work, HERE.parent / "squad.md", vars(bench.options), bench.profile, bench.task, HERE / "remarks.md"
+    )
+
+
+PARTS: dict[str, Callable[[Bench], None]] = {
+    "adapt": adapt,
+    "student": student,
+    "graphs": graphs,
+    "search": search,
+    "quality": quality,
+    "speed": speed,
+    "table": table,
+}
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="+", choices=[*PARTS, "all"])
+    parser.add_argument("--teacher", required=True, help="checkpoint of a question-answering teacher")
+    parser.add_argument(
+        "--data", required=True, help="folder with train_44_articles.json.gz and dev_24_articles.json.gz"
+    )
+    parser.add_argument("--work", default=".work/squad")
+    parser.add_argument(
+        "--adapt-steps", type=int, default=None, help="updates of LengthDrop training (default: one epoch)"
+    )
+    parser.add_argument("--student-steps", type=int, default=300, help="updates of each distillation")
+    parser.add_argument("--search-questions", type=int, default=300)
+    parser.add_argument("--evaluations", type=int, default=200, help="length configurations that the search may score")
+    parser.add_argument("--dev-questions", type=int, default=None, help="score only the first N (default: all)")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0, help="timed seconds per row, round and input kind")
+    parsed = parser.parse_args()
+    bench = Bench(parsed)
+    for part in PARTS if "all" in parsed.parts else parsed.parts:
+        PARTS[part](bench)
