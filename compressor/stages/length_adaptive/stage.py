@@ -51,5 +51,5 @@ def run(source: Checkpoint, settings: LengthAdaptiveSettings, context: StageCont
 
 def _guide(context: StageContext) -> torch.nn.Module:
     """The teacher, frozen, where the training runs."""
-    teacher = checkpoint.load(context.teacher.path, context.task)
+    teacher: torch.nn.Module = checkpoint.load(context.teacher.path, context.task)
     return teacher.requires_grad_(False).to(training_device())
