@@ -1,16 +1,17 @@
-"""Trains the teacher that ships with the demo: one small BERT encoder with a head for each task.
+"""Trains the teacher that ships with the demo: small BERT encoders with a head for each task.
 
-    python -m compressor.data.demo.make_teacher [--steps 900] [--resume STEP]
+    python -m compressor.data.demo.make_teacher [--encoder questions | labels]
 
-Writes `teacher.safetensors` (float16, all heads) beside this file. The examples come from a seed of their own, so none
-of them is in the demo's data. Questions and letters are short at first: attention that finds the same name in question
-and context, or the one sentence that decides, comes early there. Queries and keys of the first layers start alike
-(mimetic initialisation, Trockman and Kolter 2023), so that tokens attend to their equals from the beginning.
+Writes `teacher.safetensors` (float16) beside this file: one encoder for questions, one for both kinds of labels. The
+examples come from a seed of their own, so none of them is in the demo's data. Questions and letters are short at first:
+attention that finds the same name in question and context, or the sentences that decide, comes early there. Tokens
+attend to their equals and neighbours from the beginning (mimetic initialisation, Trockman and Kolter 2023).
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from collections.abc import Iterator, Sequence
 from random import Random
@@ -18,12 +19,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from compressor.config.run import TASK_NAMES, FeatureSettings, TaskName
 from compressor.data import demo
 from compressor.data.demo import letters, news, questions, vocabulary
-from compressor.data.demo.teacher import HEAD_PREFIX, WEIGHTS, new_model, stored_weights
+from compressor.data.demo.teacher import ENCODERS, WEIGHTS, new_model, stored_name
 from compressor.tasks import Feature, Task, make_task
 from compressor.tasks.examples import Example
 from compressor.tasks.losses import IGNORED
@@ -35,56 +36,86 @@ Between = tuple[int, int]
 CURRICULUM: tuple[tuple[float, questions.Size, Between, Between], ...] = (
     # from this part of the training on: size of contexts, sentences in letters that say nothing and that mislead
     (0.0, questions.Size((2, 2), (1, 2), (0, 0)), (0, 1), (0, 0)),
-    (0.1, questions.Size((2, 3), (1, 2), (0, 1)), (0, 2), (0, 2)),
+    (0.15, questions.Size((2, 3), (1, 2), (0, 1)), (0, 2), (0, 2)),
     (0.3, questions.Size((2, 4), (1, 3), (0, 1)), (1, 4), (1, 2)),
-    (0.55, questions.FULL_SIZE, (2, 5), (1, 2)),
+    (0.6, questions.FULL_SIZE, (2, 5), (1, 2)),
 )
-BATCH = {"question-answering": 24, "text-classification": 16, "token-classification": 24}
+STEPS = {"questions": 800, "labels": 450}
+BATCH = {"question-answering": 40, "text-classification": 16, "token-classification": 24}
+LOSS_WEIGHT = {"question-answering": 1.0, "text-classification": 1.0, "token-classification": 5.0}  # most words are O
 BATCHES_AHEAD = 8
 PEAK_LEARNING_RATE = 1e-3
 
 
 def main() -> None:
-    """Train on one thread (some ten minutes), say how well it does, write the weights."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=900)
-    parser.add_argument("--resume", type=int, default=0, help="go on from teacher.safetensors as it was at this step")
-    arguments = parser.parse_args()
+    """Train on one thread (some ten minutes), write the weights, say how well they do."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--encoder", choices=STEPS, help="make only this one and keep the other")
+    only: str | None = parser.parse_args().encoder
     torch.set_num_threads(1)
-    torch.manual_seed(0)
     tokenizer = vocabulary.tokenizer()
-    tasks = {name: make_task(name, FeatureSettings(max_length=384), demo.LABELS[name]) for name in TASK_NAMES}
-    models = {name: new_model(name) for name in TASK_NAMES}
-    encoder = models["text-classification"].bert  # the one with a pooler
-    for model in models.values():
-        model.bert = encoder
-    start_alike(encoder)
-    if arguments.resume:
-        for name, model in models.items():
-            model.load_state_dict(stored_weights(name), strict=False)
-    train(models, tasks, tokenizer, steps=arguments.steps, start=arguments.resume)
-    for name in TASK_NAMES:
-        print(name, evaluate(models[name], tasks[name], tokenizer, demo.examples(name, "dev", 300, 0)), flush=True)
-    save(models)
+    for encoder_name, steps in STEPS.items():
+        if only not in (None, encoder_name):
+            continue
+        torch.manual_seed(0)
+        names = [name for name in TASK_NAMES if ENCODERS[name] == encoder_name]
+        tasks = {name: make_task(name, FeatureSettings(max_length=384), demo.LABELS[name]) for name in names}
+        models = {name: new_model(name) for name in names}
+        encoder = models[names[0]].bert  # of text-classification, the one with a pooler, where there are two
+        start_well(encoder)
+        for model in models.values():
+            model.bert = encoder
+        train(models, tasks, tokenizer, steps=steps)
+        save(models)
+        for name in names:
+            print(name, evaluate(models[name], tasks[name], tokenizer, demo.examples(name, "dev", 300, 0)), flush=True)
 
 
 def save(models: dict[TaskName, torch.nn.Module]) -> None:
-    """Write the encoder and all heads into one file."""
-    weights: dict[str, torch.Tensor] = {}
+    """Write these models' weights into the file, and keep what it has of others."""
+    weights = load_file(WEIGHTS) if WEIGHTS.exists() else {}
+    kept = {*ENCODERS, *ENCODERS.values()}
+    weights = {key: value for key, value in weights.items() if key.split("/")[0] in kept}
     for name, model in models.items():
-        for key, value in model.state_dict().items():
-            stored = key if key.startswith("bert.") else f"{HEAD_PREFIX[name]}{key}"
-            weights[stored] = value.half().contiguous()
+        weights |= {stored_name(name, key): value.half().contiguous() for key, value in model.state_dict().items()}
     save_file(weights, WEIGHTS)
 
 
-def start_alike(encoder: torch.nn.Module, strength: float = 0.7) -> None:
-    """Give queries and keys of the first two layers the same weights, near the identity."""
+def start_well(encoder: torch.nn.Module) -> None:
+    """Start where attention to equal and to neighbouring tokens is near, which small data does not teach soon.
+
+    Positions start as waves (Vaswani et al. 2017, section 3.5). In the first two layers, one head looks at the token
+    before and one at the token after (its queries are the keys turned by one position), the others at tokens like
+    their own (queries and keys with the same orthogonal weights).
+    """
+    positions: torch.Tensor = encoder.embeddings.position_embeddings.weight  # type: ignore[union-attr, assignment]
+    length, width = positions.shape
+    frequencies = torch.exp(torch.arange(0, width, 2) * (-math.log(1000.0) / width))
+    angles = torch.arange(length)[:, None] * frequencies
+    waves = torch.stack([angles.sin(), angles.cos()], dim=-1).reshape(length, width)
+    positions.data.copy_(waves * 0.02 * math.sqrt(2))
     for layer in list(encoder.encoder.layer)[:2]:  # type: ignore[union-attr, arg-type]
-        query, key = layer.attention.self.query.weight, layer.attention.self.key.weight
-        shared = torch.nn.init.orthogonal_(torch.empty_like(query)) * strength
-        query.data.copy_(shared + 0.02 * torch.randn_like(query))
-        key.data.copy_(shared + 0.02 * torch.randn_like(key))
+        attention = layer.attention.self
+        query, key = attention.query.weight.data, attention.key.weight.data
+        shared = 0.7 * torch.nn.init.orthogonal_(torch.empty_like(query))
+        query += shared
+        key += shared
+        size = attention.attention_head_size
+        for head, offset in enumerate((-1, 1)):
+            rows = slice(head * size, (head + 1) * size)
+            query[rows] = 1.4 * _turn(frequencies, offset)[:size]
+            key[rows] = 1.4 * torch.eye(width)[:size]
+
+
+def _turn(frequencies: torch.Tensor, offset: int) -> torch.Tensor:
+    """The matrix [width, width] that turns the wave of a position into that of the position `offset` further."""
+    width = 2 * len(frequencies)
+    matrix = torch.zeros(width, width)
+    even = torch.arange(0, width, 2)
+    cosine, sine = (frequencies * offset).cos(), (frequencies * offset).sin()
+    matrix[even, even], matrix[even, even + 1] = cosine, sine
+    matrix[even + 1, even], matrix[even + 1, even + 1] = -sine, cosine
+    return matrix
 
 
 def train(
@@ -93,24 +124,23 @@ def train(
     tokenizer: PreTrainedTokenizerBase,
     *,
     steps: int,
-    start: int = 0,
 ) -> None:
-    """AdamW with warm-up and a linear decay; each step has a batch of every task."""
+    """AdamW with warm-up and a linear decay; each step has a batch of every given task."""
     parameters = list({id(p): p for model in models.values() for p in model.parameters()}.values())
     optimizer = torch.optim.AdamW(parameters, lr=PEAK_LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01)
-    averages = dict.fromkeys(TASK_NAMES, 0.0)
-    batches = Batches(tasks, tokenizer, start)
-    for step in range(start, steps):
+    averages = dict.fromkeys(tasks, 0.0)
+    batches = Batches(tasks, tokenizer)
+    for step in range(steps):
         done = step / steps
         for group in optimizer.param_groups:
-            group["lr"] = PEAK_LEARNING_RATE * min((step - start + 1) / 60, (1 - done) / 0.6, 1.0)
-        for name in TASK_NAMES:
+            group["lr"] = PEAK_LEARNING_RATE * min((step + 1) / 60, (1 - done) / 0.6, 1.0)
+        for name in tasks:
             inputs, labels = batches.next(name, done)
             models[name].train()
             with torch.autocast("cpu", torch.bfloat16):
                 outputs = models[name](**inputs)
             loss = tasks[name].loss(outputs, labels)
-            loss.backward()  # type: ignore[no-untyped-call]
+            (LOSS_WEIGHT[name] * loss).backward()  # type: ignore[no-untyped-call]
             averages[name] += 0.05 * (loss.item() - averages[name])
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
@@ -121,15 +151,14 @@ def train(
                 *(f"{name} {loss:.3f}" for name, loss in averages.items()),
                 flush=True,
             )
-            save(models)
 
 
 class Batches:
     """Endless batches of fresh examples."""
 
-    def __init__(self, tasks: dict[TaskName, Task], tokenizer: PreTrainedTokenizerBase, start: int) -> None:
+    def __init__(self, tasks: dict[TaskName, Task], tokenizer: PreTrainedTokenizerBase) -> None:
         """Start with the teacher's own seed."""
-        self.tasks, self.tokenizer, self.random = tasks, tokenizer, Random(f"teacher/{start}")
+        self.tasks, self.tokenizer, self.random = tasks, tokenizer, Random("teacher")
         self.waiting: dict[TaskName, list[list[Feature]]] = {name: [] for name in TASK_NAMES}
 
     def next(self, name: TaskName, done: float) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:

@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from transformers import BertConfig
 
 WEIGHTS = Path(__file__).with_name("teacher.safetensors")
-"""All heads in one file, float16; made by `make_teacher.py`."""
+"""Two encoders and three heads in one file, float16; made by `make_teacher.py`."""
 
-HEAD_PREFIX: dict[TaskName, str] = {
-    "question-answering": "question-answering/",
-    "text-classification": "text-classification/",
-    "token-classification": "token-classification/",
+ENCODERS: dict[TaskName, str] = {
+    "question-answering": "questions",
+    "text-classification": "labels",
+    "token-classification": "labels",
 }
+"""Which encoder a task's head stands on."""
 CLASSES: dict[TaskName, str] = {
     "question-answering": "BertForQuestionAnswering",
     "text-classification": "BertForSequenceClassification",
@@ -63,13 +64,9 @@ def new_model(task: TaskName) -> Any:
     return getattr(transformers, CLASSES[task])(encoder_config(task))
 
 
-def stored_weights(task: TaskName) -> dict[str, Any]:
-    """The encoder's and the task's own weights in float32, by the model's names."""
-    from safetensors.torch import load_file
-
-    own = HEAD_PREFIX[task]
-    stored = {key.removeprefix(own): value.float() for key, value in load_file(WEIGHTS).items()}
-    return {key: value for key, value in stored.items() if "/" not in key}
+def stored_name(task: TaskName, parameter: str) -> str:
+    """The name in the file of a parameter of the task's model: encoders are shared, heads are not."""
+    return f"{ENCODERS[task] if parameter.startswith('bert.') else task}/{parameter}"
 
 
 def demo_teacher(task: TaskName, target: Path) -> Path:
@@ -77,9 +74,11 @@ def demo_teacher(task: TaskName, target: Path) -> Path:
 
     Raises `StorageError` if the folder cannot be written.
     """
-    stored = stored_weights(task)
+    from safetensors.torch import load_file
+
+    stored = load_file(WEIGHTS)
     model = new_model(task)
-    model.load_state_dict({key: stored[key] for key in model.state_dict()})
+    model.load_state_dict({name: stored[stored_name(task, name)].float() for name in model.state_dict()})
     try:
         model.save_pretrained(target)
         vocabulary.tokenizer().save_pretrained(target)
