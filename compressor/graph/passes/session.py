@@ -7,6 +7,7 @@ from pathlib import Path
 import onnxruntime
 
 from compressor.config.device import DeviceProfile
+from compressor.devices.child import threads_for
 from compressor.errors import PassError
 
 
@@ -17,7 +18,7 @@ def open_session(path: Path, device: DeviceProfile) -> onnxruntime.InferenceSess
     Raises `PassError` if ONNX Runtime cannot load the graph.
     """
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = device.threads or 0
+    options.intra_op_num_threads = threads_for(device)  # no more than there are: they would spin against each other
     options.log_severity_level = 3
     wanted = [(provider.name, dict(provider.options)) for provider in device.providers]
     known = set(onnxruntime.get_available_providers())
