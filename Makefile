@@ -1,5 +1,5 @@
 # `make demo`: from nothing to a checked artifact of the embedded demo. `make test`: from nothing to all tests.
-# Extra arguments for pip (an index, say):  make demo PIP_ARGS="--extra-index-url https://example.org/simple"
+# Extra arguments for pip (an index, say):  make demo PIP_ARGS="--index-url URL"
 PYTHON ?= python3
 PIP_ARGS ?=
 VENV ?= .venv

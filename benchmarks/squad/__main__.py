@@ -59,6 +59,7 @@ class Bench:
             train=str(folder / "train_44_articles.json.gz"),
             dev=str(folder / "dev_24_articles.json.gz"),
             search=options.search_questions,
+            max_dev=options.dev_questions,
         )
         self.data: Splits = data_room.load(settings, "question-answering", SEED)
         self.teacher = Checkpoint(Path(options.teacher).resolve(), "teacher")
@@ -186,7 +187,7 @@ def quality(bench: Bench) -> None:
     """Exact match and F1 of every row on the dev file, kept one file a row."""
     folder = bench.work / "quality"
     folder.mkdir(exist_ok=True)
-    examples = bench.data.dev[: bench.options.dev_questions or None]
+    examples = bench.data.dev
     for row in rows(bench.work):
         target = folder / f"{row.name}.json"
         if target.exists() or not row.scored:
@@ -269,7 +270,7 @@ if __name__ == "__main__":
     parser.add_argument("--student-steps", type=int, default=300, help="updates of each distillation")
     parser.add_argument("--search-questions", type=int, default=300)
     parser.add_argument("--evaluations", type=int, default=200, help="length configurations that the search may score")
-    parser.add_argument("--dev-questions", type=int, default=None, help="score only the first N (default: all)")
+    parser.add_argument("--dev-questions", type=int, default=None, help="score a random sample of N (default: all)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="timed seconds per row, round and input kind")
     parsed = parser.parse_args()

@@ -11,6 +11,9 @@ LENGTH = 384
 PAPER_GENES = ((315, 251, 242, 159, 142, 33), (269, 253, 252, 202, 104, 34))
 """Length configurations that the QuaLA-MiniLM paper publishes, tokens of 384 after each layer."""
 
+LATE = ((1.0, 1.0, 1.0, 0.9, 0.5, 0.15), (1.0, 1.0, 0.95, 0.75, 0.35, 0.1))
+"""Settings that drop tokens late, chosen by hand: what the last layers do not look at."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -73,6 +76,9 @@ def rows(work: Path) -> list[Row]:
     for index, genes in enumerate(PAPER_GENES):
         label = f"length-adaptive, int8, paper's {genes}"
         listed.append(Row(f"int8-paper-{index + 1}", label, adaptive_int8, "adaptive", keep=keep_of(genes)))
+    for index, keep in enumerate(LATE):
+        label = f"length-adaptive, int8, late {keep}"
+        listed.append(Row(f"int8-late-{index + 1}", label, adaptive_int8, "adaptive", keep=keep))
     for index, (label, keep) in enumerate(searched(work, (0.25, 0.5, 1.0, 2.0))):
         listed.append(
             Row(f"int8-searched-{index + 1}", f"length-adaptive, int8, {label}", adaptive_int8, "adaptive", keep=keep)

@@ -75,7 +75,7 @@ PASSES: dict[str, PassSpec] = {
             changes="speed (chooses the dial's default)",
             settings="compressor.graph.passes.search_lengths.settings:SearchLengthsSettings",
             run="compressor.graph.passes.search_lengths.search:run",
-            version=1,
+            version=2,
             reads=("search",),
             measures=True,
         ),

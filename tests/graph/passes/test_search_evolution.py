@@ -20,6 +20,7 @@ from compressor.graph.passes.search_lengths.evolution import (
     dominates,
     evolve,
     first_generation,
+    late_starts,
     mutate,
     pareto_set,
 )
@@ -161,6 +162,30 @@ def test_the_same_seed_gives_the_same_search_and_another_seed_another() -> None:
 
     assert genes(1) == genes(1)
     assert genes(1) != genes(2)
+
+
+def test_late_starts_keep_all_before_they_begin() -> None:
+    space = Space(6, 384, 2)
+    genes = late_starts(space, 12, quadratic)
+    assert len(set(genes)) == 12
+    assert all(gene[:2] == (384, 384) and gene[-1] < 384 for gene in genes)
+    assert sum(gene[:4] == (384,) * 4 for gene in genes) == 6
+    assert late_starts(Space(1, 9, 2), 4, quadratic) == []
+
+
+def test_a_short_search_finds_late_drops_from_late_starts() -> None:
+    """An early layer's tokens are dear to the metric, as an answer's are."""
+    space = Space(6, 384, 2)
+
+    def metric(gene: Gene) -> float:
+        return 100 - sum((384 - k) * weight for k, weight in zip(gene, (0.5, 0.4, 0.3, 0.1, 0.01, 0.002), strict=True))
+
+    def cheapest(late: int, reach: float | None) -> float:
+        schedule = Schedule(late=late, max_evaluations=80)
+        found = evolve(space, schedule, quadratic, metric, seed=0, reach=reach)
+        return min(point.cost for point in found if point.metric >= 99)
+
+    assert cheapest(12, 4.0) < cheapest(0, None)
 
 
 def test_evolution_beats_constant_rates() -> None:

@@ -61,6 +61,7 @@ class Schedule:
 
     iterations: int = 30
     population: int = 20
+    late: int = 0
     mutations: int = 30
     crossovers: int = 30
     mutation_probability: float = 0.5
@@ -68,7 +69,7 @@ class Schedule:
 
     def limit(self, space: Space) -> int:
         """The most distinct configurations that a search can measure."""
-        wanted = 2 + self.population + self.iterations * (self.mutations + self.crossovers)
+        wanted = 2 + self.population + self.late + self.iterations * (self.mutations + self.crossovers)
         return max(2, min(wanted, space.size, self.max_evaluations or wanted))
 
 
@@ -105,12 +106,13 @@ def cross(first: Gene, second: Gene) -> Gene:
     return tuple(-(-(one + two) // 2) for one, two in zip(first, second, strict=True))
 
 
-def constant_rate(space: Space, rate: float) -> Gene:
-    """Drop the same fraction `rate` of the tokens in every layer: l_i = ceil((1 - rate) l_{i-1})."""
+def constant_rate(space: Space, rate: float, start: int = 0) -> Gene:
+    """Drop the same fraction `rate` of the tokens in every layer from `start` on: l_i = ceil((1 - rate) l_{i-1})."""
     gene: list[int] = []
     length = space.longest
-    for _ in range(space.layers):
-        length = max(ceil((1.0 - rate) * length), space.smallest[0])
+    for layer in range(space.layers):
+        if layer >= start:
+            length = max(ceil((1.0 - rate) * length), space.smallest[0])
         gene.append(length)
     return tuple(gene)
 
@@ -118,19 +120,35 @@ def constant_rate(space: Space, rate: float) -> Gene:
 def first_generation(space: Space, population: int, spacing: Callable[[Gene], float]) -> list[Gene]:
     """The full and the smallest configuration, then constant-rate ones as evenly apart in `spacing` as there are."""
     ends = [space.full, space.smallest]
-    steps = 4 * max(space.longest, population)
-    genes = {constant_rate(space, step / steps) for step in range(1, steps)} - set(ends)
+    return ends + _evenly_apart(space, population, spacing, 0, set(ends))
+
+
+def late_starts(space: Space, population: int, spacing: Callable[[Gene], float]) -> list[Gene]:
+    """Constant rates that begin after two thirds, then after a third of the layers; not in the paper.
+
+    What an early layer does not look at is often part of an answer, what a late layer does not look at seldom is:
+    from the paper's start alone, a search of few evaluations hardly comes to configurations that drop late.
+    """
+    first, second = 2 * space.layers // 3, space.layers // 3
+    taken = {space.full, space.smallest}
+    chosen = _evenly_apart(space, (population + 1) // 2, spacing, first, taken) if first else []
+    return chosen + (_evenly_apart(space, population // 2, spacing, second, taken | set(chosen)) if second else [])
+
+
+def _evenly_apart(
+    space: Space, wanted: int, spacing: Callable[[Gene], float], start: int, taken: set[Gene]
+) -> list[Gene]:
+    steps = 4 * max(space.longest, wanted)
+    genes = {constant_rate(space, step / steps, start) for step in range(1, steps)} - taken
     rest = sorted((spacing(gene), gene) for gene in genes)
-    top, bottom = spacing(space.full), spacing(space.smallest)
+    top, bottom = spacing(space.full), spacing(space.smallest if start == 0 or not rest else rest[0][1])
     chosen: list[Gene] = []
-    for index in range(population):
-        if not rest:
-            break
-        wanted = bottom + (top - bottom) * (index + 1) / (population + 1)
-        nearest = min(rest, key=lambda entry: abs(entry[0] - wanted))
+    for index in range(min(wanted, len(rest))):
+        place = bottom + (top - bottom) * (index + 1) / (wanted + 1)
+        nearest = min(rest, key=lambda entry: abs(entry[0] - place))
         rest.remove(nearest)
         chosen.append(nearest[1])
-    return list(dict.fromkeys(ends + chosen))
+    return chosen
 
 
 def evolve(
@@ -142,14 +160,16 @@ def evolve(
     seed: int,
     budget: float | None = None,
     spacing: Callable[[Gene], float] | None = None,
+    reach: float | None = None,
     seen: Callable[[Point], None] = lambda point: None,
 ) -> list[Point]:
     """Search `space` and return every configuration measured, in the order of measuring.
 
     `metric` is asked once a distinct configuration, at most `schedule.limit(space)` times. Children that cost
     more than `budget` are given up before their metric is measured; the full configuration and the first
-    generation are always measured. `spacing` (default: `cost`) spaces the first generation; `seen` is told of
-    each new point.
+    generation are always measured. `spacing` (default: `cost`) spaces the first generation. With `reach`, half
+    of the parents are members of the front whose metric is at most that far below the full configuration's, so
+    that few evaluations go to where the answer cannot be. `seen` is told of each new point.
     """
     generator = random.Random(seed)
     points: dict[Gene, Point] = {}
@@ -176,6 +196,8 @@ def evolve(
 
     for gene in first_generation(space, schedule.population, spacing or cost):
         measure(gene, accept_any=True)
+    for gene in late_starts(space, schedule.late, spacing or cost):
+        measure(gene, accept_any=True)
     if limit == space.size:  # small enough to measure all of it
         for gene in space.genes():
             measure(gene)
@@ -188,16 +210,14 @@ def evolve(
         mutations = min(schedule.mutations, ceil(share * schedule.mutations / max(total, 1)))
         everything = list(points.values())
         parents = [point.gene for point in (everything if stuck else pareto_set(everything))]
-        breed(
-            mutations,
-            lambda parents=parents: mutate(  # type: ignore[misc]
-                generator.choice(parents), space, schedule.mutation_probability, generator
-            ),
-        )
-        breed(
-            min(schedule.crossovers, max(share - mutations, 0)),
-            lambda parents=parents: cross(generator.choice(parents), generator.choice(parents)),  # type: ignore[misc]
-        )
+        floor = float("inf") if reach is None else points[space.full].metric - reach
+        good = [gene for gene in parents if points[gene].metric >= floor]
+
+        def parent(parents: list[Gene] = parents, good: list[Gene] = good) -> Gene:
+            return generator.choice(good if good and generator.random() < 0.5 else parents)
+
+        breed(mutations, lambda: mutate(parent(), space, schedule.mutation_probability, generator))
+        breed(min(schedule.crossovers, max(share - mutations, 0)), lambda: cross(parent(), parent()))
         stuck = len(points) == len(everything)  # the front has no new children left: let the others have some
     return list(points.values())
 

@@ -25,6 +25,9 @@ from compressor.models import macs
 from compressor.models.config_file import read_config
 from compressor.models.structure import LengthAdaptive, Structure
 
+_REACH = 4
+"""Times `max_drop`: how far below full length half of the search's parents may lie."""
+
 
 def run(source: Path, target: Path, settings: object, context: PassContext) -> PassResult:
     """Search length configurations on `source`; write it to `target` with the chosen default and the table.
@@ -65,6 +68,7 @@ def run(source: Path, target: Path, settings: object, context: PassContext) -> P
     schedule = Schedule(
         iterations=settings.iterations,
         population=settings.population,
+        late=settings.late,
         mutations=settings.mutations,
         crossovers=settings.crossovers,
         mutation_probability=settings.mutation_probability,
@@ -86,6 +90,7 @@ def run(source: Path, target: Path, settings: object, context: PassContext) -> P
             seed=context.seed,
             budget=budget,
             spacing=macs_of,
+            reach=_REACH * settings.max_drop,
             seen=seen,
         )
     full = next(point for point in points if point.gene == space.full)

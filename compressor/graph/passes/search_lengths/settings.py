@@ -18,6 +18,7 @@ class SearchLengthsSettings:
 
     iterations: Whole = 30
     population: Count = 20  # constant-rate configurations at the start, evenly spaced in MACs
+    late: Whole = 12  # further ones at the start whose constant rate begins after a third or two thirds of the layers
     mutations: Whole = 30  # new configurations by mutation, per iteration
     crossovers: Whole = 30  # new configurations by crossover, per iteration
     mutation_probability: Probability = 0.5  # of each layer's count being drawn anew
