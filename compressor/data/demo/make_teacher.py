@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 Between = tuple[int, int]
 CURRICULUM: tuple[tuple[float, questions.Size, Between, Between], ...] = (
     # from this part of the training on: size of contexts, sentences in letters that say nothing and that mislead
-    (0.0, questions.Size((2, 2), (1, 2), (0, 0)), (0, 1), (0, 0)),
-    (0.15, questions.Size((2, 3), (1, 2), (0, 1)), (0, 2), (0, 2)),
-    (0.3, questions.Size((2, 4), (1, 3), (0, 1)), (1, 4), (1, 2)),
+    (0.0, questions.Size((2, 2), (2, 4), (0, 1), (0, 0)), (0, 1), (0, 0)),
+    (0.15, questions.Size((2, 3), (3, 6), (0, 2), (0, 1)), (0, 2), (0, 2)),
+    (0.3, questions.Size((2, 4), (5, 8), (0, 3), (0, 2)), (1, 4), (1, 2)),
     (0.6, questions.FULL_SIZE, (2, 5), (1, 2)),
 )
 STEPS = {"questions": 800, "labels": 450}

@@ -67,6 +67,10 @@ ATTRIBUTES = (
     ),
 )
 
+HOME, HOLIDAY = ATTRIBUTES[0], ATTRIBUTES[7]
+APART = 0.85
+"""Share of contexts that do not tell of both: homes and holidays are cities alike."""
+
 FILLERS = (
     "The weather was mild that year, and the streets were quiet.",
     "Nobody in the village remembers who told the story first.",
@@ -81,11 +85,16 @@ FILLERS = (
 
 @dataclass(frozen=True)
 class Size:
-    """How long a context is: people, facts about each (fewest, most), and sentences that say nothing."""
+    """How much a context tells: people, kinds of facts, kinds told of two people, and sentences that say nothing.
+
+    Most kinds are told of one person only, so that the kind of fact asked for decides; where a kind is told of two,
+    the name does.
+    """
 
     people: tuple[int, int] = (4, 6)
-    facts: tuple[int, int] = (2, 4)
-    fillers: tuple[int, int] = (1, 4)
+    kinds: tuple[int, int] = (7, 9)
+    repeats: tuple[int, int] = (0, 1)
+    fillers: tuple[int, int] = (2, 6)
 
 
 FULL_SIZE = Size()
@@ -129,8 +138,7 @@ def _context(rng: Random, size: Size) -> _Context:
     while len(people) < wanted:
         name, pronoun = words.name(rng)
         people.setdefault(name.split()[0], (name, pronoun))
-    for name, pronoun in people.values():
-        attributes = rng.sample(ATTRIBUTES, rng.randint(*size.facts))
+    for (name, pronoun), attributes in zip(people.values(), _shared_out(rng, size, wanted), strict=True):
         while attributes:  # one to three facts stand together
             together, attributes = attributes[: (count := rng.randint(1, 3))], attributes[count:]
             paragraphs.append((name, pronoun, together))
@@ -145,6 +153,21 @@ def _context(rng: Random, size: Size) -> _Context:
         else:
             _write_facts(context, *paragraph, rng)
     return context
+
+
+def _shared_out(rng: Random, size: Size, people: int) -> list[list[Attribute]]:
+    """Kinds of facts for each person: every kind for one of them, and some for a second."""
+    kinds = rng.sample(ATTRIBUTES, rng.randint(*size.kinds))
+    if rng.random() < APART:
+        kinds = [kind for kind in kinds if kind is not HOLIDAY or HOME not in kinds]
+    shares: list[list[Attribute]] = [[] for _ in range(people)]
+    for kind in kinds:
+        rng.choice(shares).append(kind)
+    for kind in rng.sample(kinds, min(rng.randint(*size.repeats), len(kinds)) if people > 1 else 0):
+        rng.choice([share for share in shares if kind not in share]).append(kind)
+    for share in shares:
+        rng.shuffle(share)
+    return shares
 
 
 def _write_facts(context: _Context, name: str, pronoun: str, attributes: list[Attribute], rng: Random) -> None:
