@@ -94,7 +94,7 @@ class Size:
     people: tuple[int, int] = (4, 6)
     kinds: tuple[int, int] = (7, 9)
     repeats: tuple[int, int] = (0, 1)
-    fillers: tuple[int, int] = (2, 6)
+    fillers: tuple[int, int] = (4, 8)
 
 
 FULL_SIZE = Size()
