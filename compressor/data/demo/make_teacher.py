@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 Size = questions.Size
 QUESTIONS = (  # from this part of the training on: the size of contexts
     (0.0, Size(people=(2, 2), kinds=(1, 1), repeats=(1, 1), fillers=(0, 0))),
-    (0.2, Size(people=(2, 3), kinds=(2, 3), repeats=(1, 2), fillers=(0, 0))),
-    (0.5, Size(people=(2, 4), kinds=(4, 7), repeats=(1, 4), fillers=(0, 2))),
+    (0.17, Size(people=(2, 3), kinds=(2, 3), repeats=(1, 2), fillers=(0, 0))),
+    (0.4, Size(people=(2, 4), kinds=(4, 8), repeats=(0, 3), fillers=(0, 3))),
     (0.7, questions.FULL_SIZE),
 )
 LETTERS = (  # from this part on: how many sentences in letters say nothing, and how many mislead
@@ -46,7 +46,8 @@ LETTERS = (  # from this part on: how many sentences in letters say nothing, and
     (0.3, (1, 4), (1, 2)),
     (0.6, (2, 5), (1, 2)),
 )
-STEPS = {"questions": 1100, "labels": 450}
+STEPS = {"questions": 1300, "labels": 450}
+DECAY = {"questions": 0.4, "labels": 0.6}  # part of the training in which the learning rate falls
 BATCH = {"question-answering": 32, "text-classification": 16, "token-classification": 24}
 LOSS_WEIGHT = {"question-answering": 1.0, "text-classification": 1.0, "token-classification": 5.0}  # most words are O
 HINT_WEIGHT = 2.0
@@ -73,7 +74,7 @@ def main() -> None:
         start_well(encoder)
         for model in models.values():
             model.bert = encoder
-        train(models, tasks, tokenizer, steps=steps)
+        train(models, tasks, tokenizer, steps=steps, decay=DECAY[encoder_name])
         save(models)
         for name in names:
             print(name, evaluate(models[name], tasks[name], tokenizer, demo.examples(name, "dev", 300, 0)), flush=True)
@@ -132,6 +133,7 @@ def train(
     tokenizer: PreTrainedTokenizerBase,
     *,
     steps: int,
+    decay: float,
 ) -> None:
     """AdamW with warm-up and a linear decay; each step has a batch of every given task."""
     hint_head = torch.nn.Linear(models[next(iter(models))].config.hidden_size, 2)  # type: ignore[union-attr, arg-type]
@@ -143,7 +145,7 @@ def train(
     for step in range(steps):
         done = step / steps
         for group in optimizer.param_groups:
-            group["lr"] = PEAK_LEARNING_RATE * min((step + 1) / 60, (1 - done) / 0.6, 1.0)
+            group["lr"] = PEAK_LEARNING_RATE * min((step + 1) / 60, (1 - done) / decay, 1.0)
         for name in tasks:
             inputs, labels = batches.next(name, done)
             models[name].train()
