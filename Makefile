@@ -4,6 +4,8 @@ PYTHON ?= python3
 PIP_ARGS ?=
 VENV ?= .venv
 BIN = $(VENV)/bin
+# Shorter training and search than the recipe's, enough for the embedded demo.
+DEMO = recipe.stages.distill.epochs=4 recipe.stages.length_adaptive.epochs=2 recipe.passes.search_lengths.max_evaluations=60
 STAMP = $(VENV)/.installed
 # Libraries use as many threads as the machine has, unless the caller says otherwise.
 export HF_HUB_OFFLINE ?= 1
@@ -12,7 +14,7 @@ export TOKENIZERS_PARALLELISM ?= false
 .PHONY: demo test lint format clean
 
 demo: $(STAMP)
-	$(BIN)/python -m compressor recipe=qualaminilm device=jetson
+	$(BIN)/python -m compressor recipe=qualaminilm device=jetson $(DEMO)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -q

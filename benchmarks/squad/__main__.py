@@ -1,9 +1,9 @@
 """The paper's table on real input: `python benchmarks/squad all --teacher DIR --data DIR` writes `squad.md`.
 
-Each part resumes, and is skipped when its result is there: `adapt` trains the length-adaptive model, `student` drops
-and distils layers, `graphs` exports, fuses and quantizes, `search` chooses lengths, `quality` scores every row on the
-dev file, `speed` measures all rows in turn in processes of their own, `table` writes the page. `--work` keeps
-everything between calls.
+Each part resumes, and is skipped when its result is there: `adapt` trains the length-adaptive model (`untrained` is
+what it starts from), `student` drops and distils layers, `graphs` exports, fuses and quantizes, `search` chooses
+lengths, `quality` scores every row on the dev file, `speed` measures all rows in turn in processes of their own,
+`table` writes the page. `--work` keeps everything between calls.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ from compressor.devices import profiles
 from compressor.graph.context import PassContext
 from compressor.graph.export import export
 from compressor.graph.registry import pass_spec
-from compressor.models.checkpoint import load_tokenizer
+from compressor.models.checkpoint import load, load_tokenizer, save
+from compressor.models.families import family_of_model
+from compressor.models.length_adaptive import make_length_adaptive
+from compressor.models.structure import LengthAdaptive
 from compressor.request.folders import group_folders
 from compressor.stages.context import Checkpoint, StageContext
 from compressor.stages.registry import stage_spec
@@ -121,6 +124,16 @@ def adapt(bench: Bench) -> None:
     )
 
 
+def untrained(bench: Bench) -> None:
+    """The teacher's own weights in the length-adaptive encoder: what LengthDrop training starts from."""
+    target = bench.work / "checkpoints" / "untrained"
+    if not (target / "config.json").exists():
+        model = load(bench.teacher.path, bench.task)
+        layers = len(family_of_model(model).layers_of(model))
+        make_length_adaptive(model, LengthAdaptive(keep=[1.0] * layers))
+        save(model, load_tokenizer(bench.teacher.path), target)
+
+
 def student(bench: Bench) -> None:
     """Four of the six layers, MiniLMv2 relations from the teacher's last layer, then its logits."""
     dropped = bench.stage("drop_layers", "student-dropped", bench.teacher, keep="both_ends", layers=4)
@@ -152,6 +165,7 @@ def graphs(bench: Bench) -> None:
     checkpoints = {
         "teacher": bench.teacher,
         "adaptive": Checkpoint(bench.work / "checkpoints" / "adaptive", "adaptive"),
+        "untrained": Checkpoint(bench.work / "checkpoints" / "untrained", "untrained"),
         "student": Checkpoint(bench.work / "checkpoints" / "student", "student"),
     }
     folder = bench.work / "graphs"
@@ -248,6 +262,7 @@ def table(bench: Bench) -> None:
 
 PARTS: dict[str, Callable[[Bench], None]] = {
     "adapt": adapt,
+    "untrained": untrained,
     "student": student,
     "graphs": graphs,
     "search": search,

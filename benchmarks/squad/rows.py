@@ -67,6 +67,7 @@ def rows(work: Path) -> list[Row]:
             "teacher, fp32, stock optimizer of ONNX Runtime",
             graphs / "teacher-ort-fused.onnx",
             "teacher",
+            scored=False,
         ),
         Row("adaptive", "length-adaptive, fp32, full length", adaptive, "adaptive"),
         Row("adaptive-95", "length-adaptive, fp32, keep 0.95", adaptive, "adaptive", keep=everywhere),
@@ -79,13 +80,24 @@ def rows(work: Path) -> list[Row]:
     for index, keep in enumerate(LATE):
         label = f"length-adaptive, int8, late {keep}"
         listed.append(Row(f"int8-late-{index + 1}", label, adaptive_int8, "adaptive", keep=keep))
+    untrained = graphs / "untrained-int8.onnx"
+    for index, keep in enumerate(((1.0,) * layers, *LATE)):
+        label = f"teacher's weights made length-adaptive without training, int8, {keep}"
+        listed.append(Row(f"untrained-{index}", label, untrained, "untrained", keep=keep))
     for index, (label, keep) in enumerate(searched(work, (0.25, 0.5, 1.0, 2.0))):
         listed.append(
             Row(f"int8-searched-{index + 1}", f"length-adaptive, int8, {label}", adaptive_int8, "adaptive", keep=keep)
         )
     listed += [
         Row("int8-quarter", "length-adaptive, int8, a quarter of the MACs", adaptive_int8, "adaptive", keep=quarter),
-        Row("fp32-quarter", "length-adaptive, fp32, a quarter of the MACs", adaptive, "adaptive", keep=quarter),
+        Row(
+            "fp32-quarter",
+            "length-adaptive, fp32, a quarter of the MACs",
+            adaptive,
+            "adaptive",
+            keep=quarter,
+            scored=False,
+        ),
         Row("student", "4-layer student, fp32", graphs / "student-fused.onnx", "student"),
         Row("student-int8", "4-layer student, int8", graphs / "student-int8.onnx", "student"),
         Row(
