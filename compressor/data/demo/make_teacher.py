@@ -5,8 +5,7 @@
 Writes `teacher.safetensors` (float16) beside this file: one encoder for questions, one for both kinds of labels. The
 examples come from a seed of their own, so none of them is in the demo's data. Questions and letters are short at first:
 attention that finds the same name in question and context, or the sentences that decide, comes early there. Tokens
-attend to their equals and neighbours from the beginning (mimetic initialisation, Trockman and Kolter 2023). A head that
-is thrown away tells which words are about the person asked for: without this hint names are not matched in that time.
+attend to their equals and neighbours from the beginning (mimetic initialisation, Trockman and Kolter 2023).
 """
 
 from __future__ import annotations
@@ -24,34 +23,26 @@ from safetensors.torch import load_file, save_file
 
 from compressor.config.run import TASK_NAMES, FeatureSettings, TaskName
 from compressor.data import demo
-from compressor.data.demo import hints, letters, news, questions, vocabulary
+from compressor.data.demo import letters, news, questions, vocabulary
 from compressor.data.demo.teacher import ENCODERS, WEIGHTS, new_model, stored_name
 from compressor.tasks import Feature, Task, make_task
-from compressor.tasks.examples import Example, QuestionExample
-from compressor.tasks.losses import IGNORED, cross_entropy
+from compressor.tasks.examples import Example
+from compressor.tasks.losses import IGNORED
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Size = questions.Size
-QUESTIONS = (  # from this part of the training on: the size of contexts
-    (0.0, Size(people=(2, 2), kinds=(1, 1), repeats=(1, 1), fillers=(0, 0))),
-    (0.17, Size(people=(2, 3), kinds=(2, 3), repeats=(1, 2), fillers=(0, 0))),
-    (0.4, Size(people=(2, 4), kinds=(4, 8), repeats=(0, 3), fillers=(0, 3))),
-    (0.7, questions.FULL_SIZE),
+Between = tuple[int, int]
+CURRICULUM: tuple[tuple[float, questions.Size, Between, Between], ...] = (
+    # from this part of the training on: size of contexts, sentences in letters that say nothing and that mislead
+    (0.0, questions.Size((2, 2), (2, 4), (0, 1), (0, 0)), (0, 1), (0, 0)),
+    (0.15, questions.Size((2, 3), (3, 6), (0, 2), (0, 1)), (0, 2), (0, 2)),
+    (0.3, questions.Size((2, 4), (5, 8), (0, 3), (0, 2)), (1, 4), (1, 2)),
+    (0.6, questions.FULL_SIZE, (2, 5), (1, 2)),
 )
-LETTERS = (  # from this part on: how many sentences in letters say nothing, and how many mislead
-    (0.0, (0, 1), (0, 0)),
-    (0.15, (0, 2), (0, 2)),
-    (0.3, (1, 4), (1, 2)),
-    (0.6, (2, 5), (1, 2)),
-)
-STEPS = {"questions": 1300, "labels": 450}
-DECAY = {"questions": 0.4, "labels": 0.6}  # part of the training in which the learning rate falls
-BATCH = {"question-answering": 32, "text-classification": 16, "token-classification": 24}
+STEPS = {"questions": 800, "labels": 450}
+BATCH = {"question-answering": 40, "text-classification": 16, "token-classification": 24}
 LOSS_WEIGHT = {"question-answering": 1.0, "text-classification": 1.0, "token-classification": 5.0}  # most words are O
-HINT_WEIGHT = 2.0
-HINT_LAYER = 3
 BATCHES_AHEAD = 8
 PEAK_LEARNING_RATE = 1e-3
 
@@ -74,7 +65,7 @@ def main() -> None:
         start_well(encoder)
         for model in models.values():
             model.bert = encoder
-        train(models, tasks, tokenizer, steps=steps, decay=DECAY[encoder_name])
+        train(models, tasks, tokenizer, steps=steps)
         save(models)
         for name in names:
             print(name, evaluate(models[name], tasks[name], tokenizer, demo.examples(name, "dev", 300, 0)), flush=True)
@@ -133,28 +124,23 @@ def train(
     tokenizer: PreTrainedTokenizerBase,
     *,
     steps: int,
-    decay: float,
 ) -> None:
     """AdamW with warm-up and a linear decay; each step has a batch of every given task."""
-    hint_head = torch.nn.Linear(models[next(iter(models))].config.hidden_size, 2)  # type: ignore[union-attr, arg-type]
-    unique = {id(p): p for model in (*models.values(), hint_head) for p in model.parameters()}
-    parameters = list(unique.values())
+    parameters = list({id(p): p for model in models.values() for p in model.parameters()}.values())
     optimizer = torch.optim.AdamW(parameters, lr=PEAK_LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01)
     averages = dict.fromkeys(tasks, 0.0)
     batches = Batches(tasks, tokenizer)
     for step in range(steps):
         done = step / steps
         for group in optimizer.param_groups:
-            group["lr"] = PEAK_LEARNING_RATE * min((step + 1) / 60, (1 - done) / decay, 1.0)
+            group["lr"] = PEAK_LEARNING_RATE * min((step + 1) / 60, (1 - done) / 0.6, 1.0)
         for name in tasks:
             inputs, labels = batches.next(name, done)
             models[name].train()
             with torch.autocast("cpu", torch.bfloat16):
-                outputs = models[name](**inputs, output_hidden_states=True)
-                hinted = hint_head(outputs.hidden_states[HINT_LAYER])
+                outputs = models[name](**inputs)
             loss = tasks[name].loss(outputs, labels)
-            hint_loss = HINT_WEIGHT * cross_entropy(hinted, labels["asked"]) if "asked" in labels else 0.0
-            (LOSS_WEIGHT[name] * loss + hint_loss).backward()  # type: ignore[no-untyped-call]
+            (LOSS_WEIGHT[name] * loss).backward()  # type: ignore[no-untyped-call]
             averages[name] += 0.05 * (loss.item() - averages[name])
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
@@ -187,22 +173,17 @@ class Batches:
         while len(examples) < BATCH[name] * BATCHES_AHEAD:
             examples += self._examples(name, done)
         features = self.tasks[name].features(examples, self.tokenizer, labelled=True)
-        for feature in features:
-            example = examples[feature.example]
-            if isinstance(example, QuestionExample):
-                feature.labels["asked"] = hints.asked_labels(example, feature)
         features.sort(key=lambda feature: feature.length)
         batches = [features[first : first + BATCH[name]] for first in range(0, len(features), BATCH[name])]
         self.random.shuffle(batches)
         return batches
 
     def _examples(self, name: TaskName, done: float) -> Sequence[Example]:
+        _, size, fillers, misleading = [entry for entry in CURRICULUM if entry[0] <= done][-1]
         if name == "text-classification":
-            _, fillers, misleading = [entry for entry in LETTERS if entry[0] <= done][-1]
             return [letters.letter(self.random, fillers=fillers, misleading=misleading)]
         if name == "token-classification":
             return [news.sentence(self.random)]
-        _, size = [entry for entry in QUESTIONS if entry[0] <= done][-1]
         return questions.contexts_with_questions(self.random, "teacher", questions=4, size=size)
 
 
