@@ -117,9 +117,10 @@ def write_table(
         + ". All latencies are from one run: each row in a process of its own, rows in turn, "
         f"{options['rounds']} rounds; p50 and p90 are medians over rounds, ratios are formed within a round.",
         "",
-        "Machine: "
-        + "; ".join(f"{key}: {value}" for key, value in machine.items())
-        + f"; {profile.threads or 'all'} threads.",
+        f"Machine: {machine['cpu']}, {machine['cores']} cores ({', '.join(machine['flags'])}), "
+        f"{machine['memory_mb']} MB; {profile.threads or 'all'} threads. "
+        + ", ".join(f"{name} {version}" for name, version in machine["libraries"].items())
+        + ".",
         "",
         "| " + " | ".join(HEAD) + " |",
         "|" + "---|" * len(HEAD),
