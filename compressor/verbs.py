@@ -76,7 +76,7 @@ def _show_section(section: str, own: list[Path]) -> None:
     console = out()
     console.print(Text(section), style="bold")
     if section in ("stages", "passes"):
-        table = simple_table("name", "changes", "what it does", "after")
+        table = simple_table("name", "changes", "what it does", "paper")
         for spec in (STAGES if section == "stages" else PASSES).values():
             table.add_row(spec.name, spec.changes, spec.summary, spec.paper)
     else:

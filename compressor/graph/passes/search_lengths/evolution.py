@@ -194,9 +194,8 @@ def evolve(
                 return
             made += measure(child())
 
-    for gene in first_generation(space, schedule.population, spacing or cost):
-        measure(gene, accept_any=True)
-    for gene in late_starts(space, schedule.late, spacing or cost):
+    start = first_generation(space, schedule.population, spacing or cost)
+    for gene in start + late_starts(space, schedule.late, spacing or cost):
         measure(gene, accept_any=True)
     if limit == space.size:  # small enough to measure all of it
         for gene in space.genes():
