@@ -128,9 +128,7 @@ def _final_config(request: Request, teacher: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def _shape(
-    config: dict[str, Any], structure: Structure, length: int, request: Request, *, final: bool = False
-) -> str:
+def _shape(config: dict[str, Any], structure: Structure, length: int, request: Request, *, final: bool = False) -> str:
     family = family_of(config)
     count = macs.count(config, structure, length=length, task=request.task)
     megabytes = _bytes(config, request, final=final) / 1e6

@@ -9,6 +9,7 @@ lengths, `quality` scores every row on the dev file, `speed` measures all rows i
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import shutil
 import subprocess
@@ -59,13 +60,24 @@ class Bench:
         folder = Path(options.data)
         settings = DataSettings(
             source="files",
-            train=str(folder / "train_44_articles.json.gz"),
+            train=str(self._train_file([folder / "train_44_articles.json.gz", *map(Path, options.more_train)])),
             dev=str(folder / "dev_24_articles.json.gz"),
             search=options.search_questions,
             max_dev=options.dev_questions,
         )
         self.data: Splits = data_room.load(settings, "question-answering", SEED)
         self.teacher = Checkpoint(Path(options.teacher).resolve(), "teacher")
+
+    def _train_file(self, files: list[Path]) -> Path:
+        """One file; several are put together once."""
+        merged = self.work / "train.json"
+        if len(files) == 1:
+            return files[0]
+        if not merged.exists():
+            texts = [gzip.decompress(file.read_bytes()) for file in files]
+            articles = [article for text in texts for article in json.loads(text)["data"]]
+            merged.write_text(json.dumps({"data": articles}))
+        return merged
 
     def stage(self, name: str, key: str, source: Checkpoint, **values: Any) -> Checkpoint:
         """Run one stage unless its checkpoint is there already."""
@@ -117,10 +129,13 @@ def adapt(bench: Bench) -> None:
         max_steps=bench.options.adapt_steps,
         epochs=1.0,
         batch_size=16,
-        learning_rate=1e-4,
+        learning_rate=6e-5,
         guide="teacher",
         layer_drop=0.0,
         kl_direction="forward",
+        sandwich=1,
+        significance="first",
+        length_drop=[0.1, 0.1, 0.3, 0.5, 0.5, 0.5],
     )
 
 
@@ -130,7 +145,7 @@ def untrained(bench: Bench) -> None:
     if not (target / "config.json").exists():
         model = load(bench.teacher.path, bench.task)
         layers = len(family_of_model(model).layers_of(model))
-        make_length_adaptive(model, LengthAdaptive(keep=[1.0] * layers))
+        make_length_adaptive(model, LengthAdaptive(keep=[1.0] * layers, significance="first"))
         save(model, load_tokenizer(bench.teacher.path), target)
 
 
@@ -277,6 +292,9 @@ if __name__ == "__main__":
     parser.add_argument("--teacher", required=True, help="checkpoint of a question-answering teacher")
     parser.add_argument(
         "--data", required=True, help="folder with train_44_articles.json.gz and dev_24_articles.json.gz"
+    )
+    parser.add_argument(
+        "--more-train", nargs="*", default=[], help="further training files in SQuAD's format, .json.gz"
     )
     parser.add_argument("--work", default=".work/squad")
     parser.add_argument(

@@ -41,10 +41,11 @@ class Builder:
         """Let a value also be known as `name`."""
         self.nodes.append(helper.make_node("Identity", [source], [name], name=f"{self.prefix}/Identity/{name}"))
 
-    def constant(self, values: Any, dtype: type[np.generic]) -> str:
-        """A constant by its value; equal ones are stored once."""
+    def constant(self, values: Any, dtype: type[np.generic], name: str = "") -> str:
+        """A constant by its value, or by the name of what is large; equal ones are stored once."""
         array = np.asarray(values, dtype)
-        name = f"constant/{array.dtype}/{'x'.join(map(str, array.shape))}/{','.join(map(str, array.ravel().tolist()))}"
+        name = name or ",".join(map(str, array.ravel().tolist()))
+        name = f"constant/{array.dtype}/{'x'.join(map(str, array.shape))}/{name}"
         self.constants.setdefault(name, numpy_helper.from_array(array, name))
         return name
 

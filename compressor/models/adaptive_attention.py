@@ -1,16 +1,21 @@
-"""Self-attention of one layer together with the order in which its tokens would be kept.
+"""Self-attention of one layer together with the choice of the tokens that stay.
 
 Kim & Cho 2020 (Length-Adaptive Transformer), after PoWER-BERT: the significance of a token is the attention paid to
-it, summed over heads and over the queries that are real tokens. (The exported graph computes the same with operators
-of its own, see `graph/adaptive`.)
+it, summed over heads and over the queries that are real tokens; or, much cheaper, only the attention that the first
+real token ([CLS]) pays to it. (The exported graph computes the same with operators of its own, see `graph/adaptive`.)
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import dropout as drop_out
 from torch.nn.functional import scaled_dot_product_attention
+
+Queries = Literal["all", "first"]
+"""Whose attention makes a token significant: that of all real tokens, or that of the first real one."""
 
 
 def adaptive_attention(
@@ -21,25 +26,28 @@ def adaptive_attention(
     count: int | None,
     *,
     heads: int,
+    significance: Queries = "all",
     protect_first: bool = False,
     dropout: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """Attend, and order the positions by significance.
+    """Order the positions by significance, and attend from those that stay.
 
     Args:
         query: [batch, length, heads * head_size].
         key: The same shape.
         value: The same shape.
         attention_mask: [batch, length], nonzero for real tokens; None: all are real.
-        count: Tokens that the caller will keep, the first `count` of the order. None: all of them, then the order
-            is 0, 1, 2 ... and no significance is computed (fast).
+        count: Tokens that stay, the first `count` of the order. None: all of them, then the order is 0, 1, 2 ... and
+            no significance is computed (fast).
         heads: Number of attention heads.
+        significance: Whose attention counts. With "first", the first real token itself comes before all others.
         protect_first: Put the first position before all others.
         dropout: Probability of dropping an attention probability (training). Significance is taken before it.
 
     Returns:
-        The context [batch, length, heads * head_size] and the order [batch, length], int64: positions by falling
-        significance, equal ones in their present order, padding behind every real token.
+        The context of the tokens that stay, in order, [batch, count, heads * head_size], and the order
+        [batch, length], int64: positions by falling significance, equal ones in their present order, padding behind
+        every real token.
     """
     batch, length, width = query.shape
     query, key, value = (_split_heads(states, heads) for states in (query, key, value))
@@ -48,16 +56,23 @@ def adaptive_attention(
     if count is None:
         order = torch.arange(length, device=query.device).expand(batch, length)
         context = scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
+    elif significance == "first":
+        order = _order_by_first(query, key, attention_mask, bias, scale, protect_first)
+        context = scaled_dot_product_attention(
+            _take(query, order[:, :count]), key, value, attn_mask=bias, dropout_p=dropout
+        )
     elif _has_fused_training(query):
-        context = scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
         with torch.no_grad():
-            probabilities = _probabilities(query, key, bias, scale)
-        order = _order(probabilities, attention_mask, protect_first)
+            order = _order(_probabilities(query, key, bias, scale), attention_mask, protect_first)
+        context = scaled_dot_product_attention(
+            _take(query, order[:, :count]), key, value, attn_mask=bias, dropout_p=dropout
+        )
     else:
         probabilities = _probabilities(query, key, bias, scale)
         order = _order(probabilities, attention_mask, protect_first)
         context = drop_out(probabilities, dropout, training=dropout > 0).to(value.dtype) @ value
-    return context.transpose(1, 2).reshape(batch, length, width), order
+        context = _take(context, order[:, :count])
+    return context.transpose(1, 2).reshape(batch, -1, width), order
 
 
 def _has_fused_training(query: Tensor) -> bool:
@@ -81,12 +96,34 @@ def significance(probabilities: Tensor, attention_mask: Tensor | None) -> Tensor
 
 
 def _order(probabilities: Tensor, attention_mask: Tensor | None, protect_first: bool) -> Tensor:
-    scores = significance(probabilities, attention_mask)
+    return _sorted(significance(probabilities, attention_mask), attention_mask, protect_first)
+
+
+@torch.no_grad()
+def _order_by_first(
+    query: Tensor, key: Tensor, attention_mask: Tensor | None, bias: Tensor | None, scale: float, protect_first: bool
+) -> Tensor:
+    """The order by the attention that the first real token pays, summed over heads; that token comes first."""
+    if attention_mask is None:
+        first = torch.zeros(query.shape[0], 1, dtype=torch.long, device=query.device)
+    else:
+        first = (attention_mask != 0).to(torch.uint8).argmax(dim=1, keepdim=True)
+    paid = _probabilities(_take(query, first), key, bias, scale).sum(dim=(1, 2))
+    return _sorted(paid.scatter(1, first, torch.inf), attention_mask, protect_first)
+
+
+def _sorted(scores: Tensor, attention_mask: Tensor | None, protect_first: bool) -> Tensor:
     if attention_mask is not None:
         scores = scores.masked_fill(attention_mask == 0, -1.0)
     if protect_first:
         scores = torch.cat([torch.full_like(scores[:, :1], torch.inf), scores[:, 1:]], dim=1)
     return torch.argsort(scores, dim=1, descending=True, stable=True)
+
+
+def _take(states: Tensor, positions: Tensor) -> Tensor:
+    """[batch, heads, length, size] at positions [batch, k] of each text: [batch, heads, k, size]."""
+    index = positions[:, None, :, None].expand(-1, states.shape[1], -1, states.shape[3])
+    return states.gather(2, index)
 
 
 def _probabilities(query: Tensor, key: Tensor, bias: Tensor | None, scale: float) -> Tensor:

@@ -1,7 +1,7 @@
 """The length-adaptive encoder: each layer may drop tokens between its attention and its feed-forward block.
 
-Kim & Cho 2020 (Length-Adaptive Transformer). In layer i: self-attention, output projection, residual and LayerNorm
-over k_{i-1} tokens; then the k_i most significant are gathered; then the feed-forward block. With `restore`, every
+Kim & Cho 2020 (Length-Adaptive Transformer). Layer i attends to k_{i-1} tokens; the k_i most significant go on to its
+output projection, residual, LayerNorm and feed-forward block. With `restore`, every
 token ends with the last *layer output* computed for it (the embeddings for one that the first layer drops), at its
 original position, as in the official code.
 
@@ -218,21 +218,21 @@ class LengthAdaptiveBackbone(nn.Module):
             tokens.mask,
             None if keeps_all else count,
             heads=_head_count(layer, family),
+            significance=self.length_adaptive.significance,
             protect_first=self.length_adaptive.protect_first,
             dropout=self._attention_dropout() if self.training else 0.0,
         )
         attended = attrgetter(family.attention_output)(layer)(context)
         if family.attention_output_dropout is not None:
             attended = attrgetter(family.attention_output_dropout)(layer)(attended)
-        attended = attrgetter(family.attention_norm)(layer)(attended + hidden)
-        if not keeps_all:
-            attended = self._drop(tokens, attended, order, count)
+        residual = hidden if keeps_all else self._drop(tokens, order, count)
+        attended = attrgetter(family.attention_norm)(layer)(attended + residual)
         inner = attrgetter(family.activation)(layer)(attrgetter(family.feed_forward_in)(layer)(attended))
         output = attrgetter(family.feed_forward_dropout)(layer)(attrgetter(family.feed_forward_out)(layer)(inner))
         tokens.hidden = attrgetter(family.feed_forward_norm)(layer)(output + attended)
 
-    def _drop(self, tokens: _Sequence, attended: Tensor, order: Tensor, count: int) -> Tensor:
-        """Keep the first `count` of the order; the others leave with the output of the layer before."""
+    def _drop(self, tokens: _Sequence, order: Tensor, count: int) -> Tensor:
+        """Keep the first `count` of the order: what goes into them. The others leave with the layer before's output."""
         kept = order[:, :count]
         if self.length_adaptive.restore or self.dial.kept is not None:
             positions = order if tokens.positions is None else tokens.positions.gather(1, order)
@@ -242,7 +242,7 @@ class LengthAdaptiveBackbone(nn.Module):
                 tokens.dropped_states.append(gather_tokens(tokens.hidden, order[:, count:]))
         if tokens.mask is not None:
             tokens.mask = tokens.mask.gather(1, kept)
-        return gather_tokens(attended, kept)
+        return gather_tokens(tokens.hidden, kept)
 
     def _attention_dropout(self) -> float:
         return float(getattr(cast(Any, self).config, self.family.attention_dropout_key))

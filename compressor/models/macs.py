@@ -4,6 +4,9 @@ MACs as the Length-Adaptive Transformer counts them (what its tables call GFLOPS
 tokens that layer i keeps, H the hidden and I the feed-forward size,
 
     sum_i [4 l_{i-1} H^2 + 2 l_{i-1}^2 H + 2 l_i H I] + one for each element of each LayerNorm + the head.
+
+Where the first token's attention alone ranks the others, only the l_i tokens that stay attend and are projected:
+(3 l_{i-1} + l_i) H^2 + 2 l_{i-1} l_i H. (The ranking, a product of the keys with one query a head, is not counted.)
 """
 
 from __future__ import annotations
@@ -50,9 +53,11 @@ def count(
     total = length * embedding  # LayerNorm
     if embedding != hidden:
         total += length * embedding * hidden
+    by_first = structure.length_adaptive is not None and structure.length_adaptive.significance == "first"
     before = length
     for kept in _kept(family.layer_count(config), structure, length, keep, counts):
-        total += 4 * before * hidden**2 + 2 * before**2 * hidden + 2 * kept * hidden * inner
+        attending = kept if by_first else before
+        total += (3 * before + attending) * hidden**2 + 2 * before * attending * hidden + 2 * kept * hidden * inner
         total += (before + kept) * hidden  # LayerNorms
         before = kept
     return total + _head_macs(config, family, length, task)

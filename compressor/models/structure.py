@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from compressor.config.schema import Count, Ratio, parse, settings
 
@@ -24,6 +24,7 @@ class LengthAdaptive:
     minimum: Count = 2  # tokens that are never dropped below
     restore: bool = True  # give dropped tokens back to heads that read every token
     protect_first: bool = False  # [CLS] at position 0 always stays
+    significance: Literal["all", "first"] = "all"  # whose attention counts: every real token's, or the first one's
 
 
 @settings

@@ -93,7 +93,7 @@ STAGES: dict[str, StageSpec] = {
             changes="speed (by the length dial)",
             settings="compressor.stages.length_adaptive.settings:LengthAdaptiveSettings",
             run="compressor.stages.length_adaptive.stage:run",
-            version=1,
+            version=2,
         ),
     )
 }

@@ -10,12 +10,16 @@ import torch
 from compressor.models.families import family_of_model
 
 
-def attention(layer: Any, family: Any, states: torch.Tensor, real: list[bool], heads: int) -> tuple[Any, list[float]]:
-    """Context [tokens, hidden] and the attention paid to each token by the real ones."""
+def attention(
+    layer: Any, family: Any, states: torch.Tensor, real: list[bool], heads: int, significance: str
+) -> tuple[Any, list[float]]:
+    """Context [tokens, hidden] and the attention paid to each token by all real ones, or by the first of them."""
     query, key, value = (attrgetter(getattr(family, part))(layer)(states) for part in ("query", "key", "value"))
     tokens, width = query.shape
     size = width // heads
     context, paid = torch.zeros(tokens, width), [0.0] * tokens
+    first = real.index(True) if True in real else 0
+    counting = [is_real and (significance == "all" or row == first) for row, is_real in enumerate(real)]
     for head in range(heads):
         part = slice(head * size, (head + 1) * size)
         for row in range(tokens):
@@ -24,13 +28,21 @@ def attention(layer: Any, family: Any, states: torch.Tensor, real: list[bool], h
             probabilities = torch.softmax(torch.tensor(scores), dim=0)
             for column in range(tokens):
                 context[row, part] += probabilities[column] * value[column, part]
-                paid[column] += float(probabilities[column]) if real[row] else 0.0
+                paid[column] += float(probabilities[column]) if counting[row] else 0.0
+    if significance == "first":
+        paid[first] = float("inf")
     return context, paid
 
 
 @torch.no_grad()
 def encode(
-    model: Any, input_ids: torch.Tensor, mask: torch.Tensor, counts: list[int], *, protect_first: bool = False
+    model: Any,
+    input_ids: torch.Tensor,
+    mask: torch.Tensor,
+    counts: list[int],
+    *,
+    protect_first: bool = False,
+    significance: str = "all",
 ) -> tuple[torch.Tensor, list[list[int]]]:
     """Last computed layer output of every token of one input [length], and the positions kept by each layer."""
     family = family_of_model(model)
@@ -44,7 +56,7 @@ def encode(
     for layer, count in zip(family.layers_of(model), counts, strict=True):
         states = torch.stack([final[position] for position in positions])
         real = [bool(mask[position]) for position in positions]
-        context, paid = attention(layer, family, states, real, heads)
+        context, paid = attention(layer, family, states, real, heads, significance)
         attended = attrgetter(family.attention_norm)(layer)(
             attrgetter(family.attention_output)(layer)(context) + states
         )

@@ -59,15 +59,16 @@ def test_token_types_reach_the_embeddings() -> None:
     assert adaptive(make_model("distilbert"))(ids, mask, segments).start_logits.shape == (3, 20)
 
 
+@pytest.mark.parametrize("significance", ["all", "first"])
 @torch.no_grad()
-def test_dropping_equals_the_slow_reference(model_type: str) -> None:
-    model = adaptive(make_model(model_type))
+def test_dropping_equals_the_slow_reference(model_type: str, significance: str) -> None:
+    model = adaptive(make_model(model_type), significance=significance)
     ids, mask = ragged()
     counts = [16, 10, 4]
     kept = model.tokens_kept(torch.tensor(KEEP), input_ids=ids, attention_mask=mask)
     states = _states(model, ids, mask, keep=torch.tensor(KEEP))
     for row in range(len(ids)):
-        expected, positions = reference.encode(model, ids[row], mask[row], counts)
+        expected, positions = reference.encode(model, ids[row], mask[row], counts, significance=significance)
         assert [layer[row].tolist() for layer in kept][-1] == positions[-1]
         for layer in range(3):
             real = {position for position in positions[layer] if mask[row, position]}
@@ -202,8 +203,9 @@ def test_settings_of_another_size_are_refused() -> None:
         make_length_adaptive(make_model(), LengthAdaptive(keep=[1.0, 1.0]))
 
 
-def test_gradients_reach_every_weight_and_dropout_is_drawn(model_type: str) -> None:
-    model = adaptive(make_model(model_type), KEEP).train()
+@pytest.mark.parametrize("significance", ["all", "first"])
+def test_gradients_reach_every_weight_and_dropout_is_drawn(model_type: str, significance: str) -> None:
+    model = adaptive(make_model(model_type), KEEP, significance=significance).train()
     ids, mask = ragged()
     first, second = model(ids, mask).start_logits, model(ids, mask).start_logits
     assert not torch.equal(first, second)
@@ -252,8 +254,21 @@ def test_attention_in_half_precision_orders_by_float32_sums() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         context, order = adaptive_attention(query, key, value, None, 10, heads=4)
     exact, expected = adaptive_attention(query, key, value, None, 10, heads=4)
-    assert (context - exact).abs().max() < 0.05
+    everywhere, _ = adaptive_attention(query, key, value, None, None, heads=4)
+    for rows, places in ((context, order), (exact, expected)):
+        assert rows.shape == (2, 10, 16)
+        assert (rows - everywhere.gather(1, places[:, :10, None].expand(-1, -1, 16))).abs().max() < 0.05
     assert len(set(order[0, :10].tolist()) & set(expected[0, :10].tolist())) >= 8
+
+
+@torch.no_grad()
+def test_the_first_real_token_ranks_the_others_and_stays() -> None:
+    model = adaptive(make_model(), KEEP, significance="first")
+    ids, mask = ragged()
+    kept = model.tokens_kept(input_ids=ids, attention_mask=mask)
+    assert all(layer[:, 0].tolist() == mask.argmax(dim=1).tolist() for layer in kept)
+    other = adaptive(make_model(), KEEP).tokens_kept(input_ids=ids, attention_mask=mask)
+    assert not torch.equal(kept[-1], other[-1])
 
 
 def test_hidden_states_are_given_when_asked_for() -> None:

@@ -44,23 +44,30 @@ def test_published_length_configurations(counts: tuple[int, ...], published: int
     assert macs.count(MINILM, ADAPTIVE, length=384, keep=keep, task="question-answering") == ours
 
 
+@pytest.mark.parametrize("significance", ["all", "first"])
 @pytest.mark.parametrize("task_name", TASK_NAMES)
-def test_the_same_as_the_products_of_a_real_pass(model_type: str, task_name: str) -> None:
+def test_the_same_as_the_products_of_a_real_pass(model_type: str, task_name: str, significance: str) -> None:
+    """Ranked by all, the published formula also counts the output projection of the tokens that leave."""
     task = tiny_task(task_name)
     model = make_model(model_type, task)
     structure = LengthAdaptive(
-        keep=[0.9, 0.5, 0.3], restore=task.restores_tokens, protect_first=not task.restores_tokens
+        keep=[0.9, 0.5, 0.3],
+        restore=task.restores_tokens,
+        protect_first=not task.restores_tokens,
+        significance=significance,
     )
     make_length_adaptive(model, structure)
     length = 20
     products = _products_of_linear_layers(model, length)
     counts = macs.token_counts(length, structure.keep, 2)
     before = [length, *counts[:-1]]
-    attention = sum(2 * tokens**2 * 32 for tokens in before)
+    steps = list(zip(before, counts, strict=True))
+    attention = sum(2 * tokens * (kept if significance == "first" else tokens) * 32 for tokens, kept in steps)
+    saved = 0 if significance == "first" else sum((tokens - kept) * 32**2 for tokens, kept in steps)
     embedding = 16 if model_type == "electra" else 32
-    norms = length * embedding + sum((a + b) * 32 for a, b in zip(before, counts, strict=True))
+    norms = length * embedding + sum((tokens + kept) * 32 for tokens, kept in steps)
     ours = macs.count(model.config.to_dict(), Structure(length_adaptive=structure), length=length, task=task)
-    assert ours == products + attention + norms
+    assert ours == products + saved + attention + norms
 
 
 def _products_of_linear_layers(model: Any, length: int) -> int:

@@ -9,12 +9,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 from onnx import TensorProto
 
 from compressor.graph.builder import Builder
 from compressor.graph.constants import MASKED
 
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
+FIRST = "first"
+"""The part of a body that ranks tokens by the first one's attention."""
+_ALWAYS = 3e38
+"""Significance of a token that always stays."""
 
 
 @dataclass(frozen=True)
@@ -69,23 +74,51 @@ def choose(builder: Builder, heads: Heads, padded: str, length: str, *, protect:
     bodies = (masked, [_probabilities(masked, heads, True)]), (plain, [_probabilities(plain, heads, False)])
     probabilities = b.branch(padded, [FLOAT], *bodies)[0]
     significance = b.body("significance")
-    order = _order(significance, heads, probabilities, length, protect)
+    order = _order(significance, _received(significance, heads, probabilities, length), heads.real, length, protect)
     b.nodes += significance.nodes
     context = b.op("Reshape", _weighted(b, heads, probabilities), b.ints(-1, heads.width))
     return Chosen(context, order)
 
 
-def _order(b: Builder, heads: Heads, probabilities: str, length: str, protect: bool) -> str:
-    """Column sums as a product with a row of query weights, then a full sort; stays float32 in a float16 graph."""
+def choose_by_first(builder: Builder, heads: Heads, texts: str, length: str, *, protect: bool) -> str:
+    """The order of significance [batch, length]: attention paid by the first real token, summed over heads.
+
+    That token comes first, padding after every real token; position 0 before all others if `protect`. A product of
+    the keys' rows with that token's query, laid out one head a column, gives the scores without a transpose.
+    """
+    b = builder.body(FIRST)
+    first = b.op("ArgMax", heads.real, axis=1, keepdims=1)  # [batch, 1]
+    row = b.op("Reshape", b.op("Add", first, b.op("Mul", texts, length)), b.ints(-1))
+    query = b.op("Gather", b.op("Reshape", heads.query, b.ints(-1, heads.width, 1)), row, axis=0)
+    own_head = np.repeat(np.eye(heads.count), heads.size, axis=0) * heads.scale
+    columns = b.op("Mul", query, b.constant(own_head, np.float32, "own_head"))  # [batch, heads·size, heads]
+    shape = b.op("Concat", heads.batch, b.ints(-1, heads.width), axis=0)
+    scores = b.op("MatMul", b.op("Reshape", heads.key, shape), columns)  # [batch, length, heads]
+    bias = b.op("Mul", b.op("Sub", b.float(1.0), heads.real), b.float(MASKED))
+    paid = b.op("Softmax", b.op("Add", scores, b.op("Unsqueeze", bias, b.ints(2))), axis=1)
+    received = b.sum(paid, 2)
+    positions = b.op("Range", b.constant(0, np.int64), b.op("Squeeze", length, b.ints(0)), b.constant(1, np.int64))
+    itself = b.op("Equal", positions, first)  # [batch, length]
+    order = _order(b, b.op("Where", itself, b.float(_ALWAYS), received), heads.real, length, protect)
+    builder.nodes += b.nodes
+    return order
+
+
+def _received(b: Builder, heads: Heads, probabilities: str, length: str) -> str:
+    """Column sums over heads and real queries [batch, length], as a product with a row of query weights."""
     shape = b.op("Concat", heads.batch, b.ints(heads.count), length, axis=0)
     queries = b.op("Expand", b.op("Unsqueeze", heads.real, b.ints(1)), shape)
     weights = b.op("Unsqueeze", queries, b.ints(2))  # [batch, heads, 1, length]
     sums = b.op("MatMul", weights, probabilities)  # [batch, heads, 1, length]
-    received = b.op("ReduceSum", sums, b.ints(1, 2), keepdims=0)
-    ranked = b.op("Where", b.op("Cast", heads.real, to=TensorProto.BOOL), received, b.float(-1.0))
+    return b.op("ReduceSum", sums, b.ints(1, 2), keepdims=0)
+
+
+def _order(b: Builder, received: str, real: str, length: str, protect: bool) -> str:
+    """A full sort by the attention received [batch, length]; stays float32 in a float16 graph."""
+    ranked = b.op("Where", b.op("Cast", real, to=TensorProto.BOOL), received, b.float(-1.0))
     if protect:
         rest = b.slice(ranked, b.ints(1), length, 1)
-        first = b.op("Add", b.op("Mul", b.slice(ranked, b.ints(0), b.ints(1), 1), b.float(0.0)), b.float(3e38))
+        first = b.op("Add", b.op("Mul", b.slice(ranked, b.ints(0), b.ints(1), 1), b.float(0.0)), b.float(_ALWAYS))
         ranked = b.op("Concat", first, rest, axis=1)
     return b.ops("TopK", 2, ranked, length, axis=1)[1]
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import onnx
 from onnx import TensorProto, helper
 
 from compressor.errors import ExportError
-from compressor.graph.adaptive.attention import FLOAT, INT64, Heads, attend, choose, split_heads
+from compressor.graph.adaptive.attention import FLOAT, INT64, Heads, attend, choose, choose_by_first, split_heads
 from compressor.graph.adaptive.markers import ATTEND, DOMAIN, PLAN, RESTORE
 from compressor.graph.adaptive.plan import NAME as DIAL
 from compressor.graph.adaptive.plan import Plan, build_plan
@@ -16,6 +17,8 @@ from compressor.graph.builder import Builder
 
 LAYER = "attention.{}"
 """Name of the `If` of one layer's attention; its bodies that keep all are called `.../full` and `.../masked`."""
+KEPT = "kept"
+"""The part of a body that drops where only rows that stay attend; its bodies are `.../full` and `.../masked` too."""
 _TYPES = (FLOAT, FLOAT, FLOAT, INT64, FLOAT, INT64)
 
 
@@ -85,12 +88,16 @@ def _attend(b: Builder, node: onnx.NodeProto, attributes: dict[str, Any], plan: 
     masked, drop = other.body("masked"), other.body("drop")
     all_kept = [_all_kept(body, heads, body is masked, hidden, real, origin) for body in (full, masked)]
 
-    chosen = choose(drop, heads, padded, length, protect=protect)
-    kept = drop.slice(chosen.order, drop.ints(0), kept_count, 1)
-    leaving = drop.slice(chosen.order, kept_count, length, 1)
-    stay, leave = (_row_numbers(drop, plan, length, order) for order in (kept, leaving))
+    if attributes["first"]:
+        order = choose_by_first(drop, heads, plan.texts, length, protect=protect)
+    else:
+        chosen = choose(drop, heads, padded, length, protect=protect)
+        order = chosen.order
+    kept = drop.slice(order, drop.ints(0), kept_count, 1)
+    leaving = drop.slice(order, kept_count, length, 1)
+    stay, leave = (_row_numbers(drop, plan, length, places) for places in (kept, leaving))
     dropped = [
-        drop.op("Gather", chosen.context, stay, axis=0),
+        _of_kept(drop, heads, stay, padded) if attributes["first"] else drop.op("Gather", chosen.context, stay, axis=0),
         drop.op("Gather", hidden, stay, axis=0),
         drop.op("GatherElements", real, kept, axis=1),
         drop.op("Gather", origin, stay, axis=0),
@@ -114,6 +121,16 @@ def _all_kept(b: Builder, heads: Heads, masked: bool, hidden: str, real: str, or
     nothing = b.ints(0), b.ints(0)
     context = attend(b, heads, masked=masked)
     return [context, hidden, real, origin, b.slice(hidden, *nothing, 0), b.slice(origin, *nothing, 0)]
+
+
+def _of_kept(b: Builder, heads: Heads, stay: str, padded: str) -> str:
+    """Attention from the rows that stay to all tokens: [batch, kept, heads, size]."""
+    rows = b.op("Gather", b.op("Reshape", heads.query, b.ints(-1, heads.width)), stay, axis=0)
+    query = split_heads(b, heads.batch, rows, heads.count, heads.size)
+    kept, before = replace(heads, query=query), b.body(KEPT)
+    masked, plain = before.body("masked"), before.body("full")
+    bodies = [(body, [attend(body, kept, masked=body is masked)]) for body in (masked, plain)]
+    return b.branch(padded, [FLOAT], *bodies)[0]
 
 
 def _row_numbers(b: Builder, plan: Plan, length: str, order: str) -> str:

@@ -36,13 +36,14 @@ class Attend(torch.autograd.Function):
     """Attention over the rows, then the choice of those that stay.
 
     query, key, value, hidden [rows, hidden], real [batch, length], origin [rows] -> context and hidden of the rows
-    that stay [kept rows, hidden], their real [batch, kept] and origin; hidden and origin of those that leave.
+    that stay [kept rows, hidden], their real [batch, kept] and origin; hidden and origin of those that leave. `first`:
+    whether only the first real token's attention makes others significant.
     """
 
     @staticmethod
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, hidden: Tensor, real: Tensor, origin: Tensor,
-        layer: int, heads: int, protect: int, width: int,
+        layer: int, heads: int, protect: int, first: int, width: int,
     ) -> tuple[Tensor, ...]:  # fmt: skip
         """Everything stays (tracing only)."""
         return query + key + value, hidden.clone(), real.clone(), origin.clone(), hidden[:0].clone(), origin[:0].clone()
@@ -50,12 +51,12 @@ class Attend(torch.autograd.Function):
     @staticmethod
     def symbolic(
         g: Any, query: Any, key: Any, value: Any, hidden: Any, real: Any, origin: Any,
-        layer: int, heads: int, protect: int, width: int,
+        layer: int, heads: int, protect: int, first: int, width: int,
     ) -> Any:  # fmt: skip
         """One node with all of it."""
         outputs = g.op(
             f"{DOMAIN}::{ATTEND}", query, key, value, hidden, real, origin,
-            layer_i=layer, heads_i=heads, protect_i=protect, outputs=6,
+            layer_i=layer, heads_i=heads, protect_i=protect, first_i=first, outputs=6,
         )  # fmt: skip
         rows = query.type().with_sizes([None, width])
         indices = origin.type().with_sizes([None])

@@ -51,7 +51,7 @@ def traced_in_rows(model: PreTrainedModel) -> Iterator[None]:
         hidden = states.reshape(-1, states.shape[-1])
         left: list[Tensor] = []
         for index, layer in enumerate(attrgetter(family.layers)(backbone)):
-            shape = (index, heads, protect, width)
+            shape = (index, heads, protect, int(settings.significance == "first"), width)
             hidden, real, origin, *leaving = _run_layer(layer, family, hidden, real, origin, shape)
             left += leaving
         others = (origin, *left) if settings.restore else ()

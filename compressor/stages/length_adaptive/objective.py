@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from compressor.errors import RequestError
 from compressor.stages.length_adaptive import sampling
 from compressor.stages.length_adaptive.divergence import Kind, mean_divergence
 from compressor.stages.length_adaptive.settings import LengthAdaptiveSettings
@@ -38,6 +39,7 @@ class SandwichObjective:
         self.task = task
         self.settings = settings
         self.layers = layers
+        self.drops = drop_probabilities(settings, layers)
         self.seed = seed
 
     def __call__(
@@ -68,13 +70,27 @@ class SandwichObjective:
         """The passes of one update: full, smallest, then n_s random ones."""
         settings, layers = self.settings, self.layers
         random = Random(f"{self.seed} {step}")
-        drop, minimum = settings.length_drop, settings.minimum
+        drops, minimum = self.drops, settings.minimum
         full_skips = sampling.draw_skipped(layers, settings.layer_drop, random) if settings.layer_drop_full else ()
-        passes = [sampling.full(length, layers, full_skips), sampling.smallest(length, layers, drop, minimum)]
+        passes = [sampling.full(length, layers, full_skips), sampling.smallest(length, drops, minimum)]
         for _ in range(settings.sandwich):
             skipped = sampling.draw_skipped(layers, settings.layer_drop, random)
-            passes.append(sampling.draw(length, layers, drop, minimum, random, skipped))
+            passes.append(sampling.draw(length, drops, minimum, random, skipped))
         return passes
+
+
+def drop_probabilities(settings: LengthAdaptiveSettings, layers: int) -> list[float]:
+    """`length_drop` for each layer.
+
+    Raises:
+        RequestError: It is a list that has not one entry a layer.
+    """
+    drop = settings.length_drop
+    if not isinstance(drop, list):
+        return [drop] * layers
+    if len(drop) != layers:
+        raise RequestError(f"length_drop has {len(drop)} entries, the model has {layers} layers: give one a layer.")
+    return drop
 
 
 def output_kind(task: Task) -> Kind:

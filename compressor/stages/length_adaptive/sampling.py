@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -26,21 +26,19 @@ def full(length: int, layers: int, skipped: Collection[int] = ()) -> SubModel:
     return SubModel((length,) * layers, frozenset(skipped))
 
 
-def smallest(length: int, layers: int, drop: float, minimum: int) -> SubModel:
-    """Every layer keeps as few tokens as LengthDrop can leave: l_i = ceil((1 - p) * l_{i-1})."""
+def smallest(length: int, drops: Sequence[float], minimum: int) -> SubModel:
+    """Every layer keeps as few tokens as LengthDrop can leave: l_i = ceil((1 - p_i) * l_{i-1})."""
     counts = []
-    for _ in range(layers):
+    for drop in drops:
         length = smallest_kept(length, drop, minimum)
         counts.append(length)
     return SubModel(tuple(counts))
 
 
-def draw(
-    length: int, layers: int, drop: float, minimum: int, random: Random, skipped: Collection[int] = ()
-) -> SubModel:
-    """A random sub-model: l_i ~ U{ceil((1 - p) * l_{i-1}) ... l_{i-1}}; a skipped layer hands its length on."""
+def draw(length: int, drops: Sequence[float], minimum: int, random: Random, skipped: Collection[int] = ()) -> SubModel:
+    """A random sub-model: l_i ~ U{ceil((1 - p_i) * l_{i-1}) ... l_{i-1}}; a skipped layer hands its length on."""
     counts = []
-    for layer in range(layers):
+    for layer, drop in enumerate(drops):
         if layer not in skipped:
             length = random.randint(smallest_kept(length, drop, minimum), length)
         counts.append(length)

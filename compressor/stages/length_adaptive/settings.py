@@ -14,11 +14,14 @@ class LengthAdaptiveSettings(TrainingSettings):
 
     epochs: Positive = 5.0
     learning_rate: Positive = 3e-5
-    length_drop: Probability = 0.2  # p: a layer keeps at least ceil((1 - p) * tokens) of what it gets
+    length_drop: Probability | list[Probability] = (
+        0.2  # p: a layer keeps ceil((1 - p) * tokens) or more; or one a layer
+    )
     layer_drop: Probability = 0.2  # probability of skipping a layer in a randomly drawn pass
     layer_drop_full: bool = False  # skip layers in the full-length pass too, as the official code does
     sandwich: Whole = 2  # n_s: randomly drawn passes an update, beside the full and the smallest one
     minimum: Count = 2  # tokens that are never dropped below
+    significance: Literal["all", "first"] = "all"  # attention of which tokens ranks the others; first: [CLS], cheaper
     guide: Literal["inplace", "teacher"] = "inplace"  # what sub-models follow: the full pass, or the frozen teacher
     kl_direction: Literal["reverse", "forward"] = (
         "reverse"  # reverse: KL(sub || full) as the official code; forward: KL(full || sub)

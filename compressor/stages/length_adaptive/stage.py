@@ -39,6 +39,7 @@ def run(source: Checkpoint, settings: LengthAdaptiveSettings, context: StageCont
             minimum=settings.minimum,
             restore=task.restores_tokens,
             protect_first=task.name == "text-classification",
+            significance=settings.significance,
         ),
     )
     features = task.features(context.data.train, tokenizer, labelled=True)

@@ -112,6 +112,15 @@ def adaptive(folder: Path, tokenizer: Any) -> Checkpoint:
 
 
 @pytest.fixture(scope="session")
+def first_graph(task: Any, tokenizer: Any, folder: Path) -> Path:
+    """Length-adaptive, the tokens ranked by the first one's attention alone."""
+    settings = LengthAdaptive(keep=[1.0] * LAYERS, minimum=2, restore=True, significance="first")
+    checkpoint.save(make_length_adaptive(_model(), settings), tokenizer, folder / "first")
+    export(Checkpoint(folder / "first", "first"), task, folder / "first.onnx", opset=17, dial="optional")
+    return folder / "first.onnx"
+
+
+@pytest.fixture(scope="session")
 def stock_graph(stock: Checkpoint, task: Any, folder: Path) -> Path:
     export(stock, task, folder / "stock.onnx", opset=17, dial="optional")
     return folder / "stock.onnx"

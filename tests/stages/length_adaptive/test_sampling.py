@@ -18,8 +18,8 @@ drops = st.floats(0, 1)
 def test_drawn_lengths_stay_within_their_bounds(length: int, layers: int, drop: float, minimum: int, seed: int) -> None:
     random = Random(seed)
     skipped = sampling.draw_skipped(layers, 0.3, random)
-    drawn = sampling.draw(length, layers, drop, minimum, random, skipped)
-    floor = sampling.smallest(length, layers, drop, minimum)
+    drawn = sampling.draw(length, [drop] * layers, minimum, random, skipped)
+    floor = sampling.smallest(length, [drop] * layers, minimum)
     assert len(drawn.counts) == layers
     assert drawn.skipped == skipped
     before = length
@@ -34,9 +34,17 @@ def test_drawn_lengths_stay_within_their_bounds(length: int, layers: int, drop: 
 
 
 def test_the_smallest_is_the_official_one() -> None:
-    assert sampling.smallest(384, 6, 0.2, 2).counts == (308, 247, 198, 159, 128, 103)
-    assert sampling.smallest(3, 4, 0.5, 2).counts == (2, 2, 2, 2)
-    assert sampling.smallest(1, 2, 0.5, 2).counts == (1, 1)
+    assert sampling.smallest(384, [0.2] * 6, 2).counts == (308, 247, 198, 159, 128, 103)
+    assert sampling.smallest(3, [0.5] * 4, 2).counts == (2, 2, 2, 2)
+    assert sampling.smallest(1, [0.5] * 2, 2).counts == (1, 1)
+
+
+def test_every_layer_may_have_a_probability_of_its_own() -> None:
+    assert sampling.smallest(100, [0.0, 0.1, 0.5], 2).counts == (100, 90, 45)
+    drawn = [sampling.draw(100, [0.0, 0.1, 0.5], 2, Random(seed)).counts for seed in range(50)]
+    assert {counts[0] for counts in drawn} == {100}
+    assert min(counts[1] for counts in drawn) >= 90
+    assert min(counts[2] for counts in drawn) < 60
 
 
 def test_rounding_errors_do_not_keep_one_token_more() -> None:
@@ -51,7 +59,7 @@ def test_the_full_model_keeps_everything() -> None:
 
 def test_every_length_can_be_drawn() -> None:
     random = Random(0)
-    assert {sampling.draw(10, 1, 0.5, 2, random).counts[0] for _ in range(300)} == {5, 6, 7, 8, 9, 10}
+    assert {sampling.draw(10, [0.5], 2, random).counts[0] for _ in range(300)} == {5, 6, 7, 8, 9, 10}
 
 
 def test_layers_are_skipped_as_often_as_asked_but_never_all() -> None:

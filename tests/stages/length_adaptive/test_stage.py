@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from compressor.errors import CheckpointError
+from compressor.errors import CheckpointError, RequestError
 from compressor.models import checkpoint
 from compressor.models.structure import LengthAdaptive
 from compressor.stages.length_adaptive import stage
@@ -121,6 +121,15 @@ def test_layers_are_skipped_in_the_full_pass_only_when_asked() -> None:
     assert any(objective.sub_models(10, step)[0].skipped for step in range(5))
 
 
+def test_each_layer_may_drop_as_much_as_it_is_told() -> None:
+    task = tiny_task("question-answering")
+    settings = LengthAdaptiveSettings(length_drop=[0.0, 0.1, 0.5], layer_drop=0.0)
+    smallest = SandwichObjective(task, settings, 3, seed=1).sub_models(100, 0)[1]
+    assert smallest.counts == (100, 90, 45)
+    with pytest.raises(RequestError, match="length_drop has 3 entries, the model has 6 layers: give one a layer"):
+        SandwichObjective(task, settings, 6, seed=1)
+
+
 @pytest.mark.parametrize("name", TASK_NAMES)
 def test_a_checkpoint_becomes_length_adaptive(tmp_path: Path, name: str) -> None:
     task = tiny_task(name)
@@ -150,12 +159,18 @@ def test_a_length_adaptive_checkpoint_trains_on(tmp_path: Path) -> None:
     assert adaptive.keep == [1.0, 1.0]
 
 
-@pytest.mark.parametrize("name", TASK_NAMES)
-def test_it_learns_the_task_at_every_budget(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(("name", "significance"), [*((name, "all") for name in TASK_NAMES), (TASK_NAMES[0], "first")])
+def test_it_learns_the_task_at_every_budget(tmp_path: Path, name: str, significance: Any) -> None:
     task = tiny_task(name)
     start = make_checkpoint(tmp_path / "start", task)
     settings = LengthAdaptiveSettings(
-        epochs=15.0, batch_size=16, learning_rate=5e-3, length_drop=0.4, layer_drop=0.0, precision="float32"
+        epochs=15.0,
+        batch_size=16,
+        learning_rate=5e-3,
+        length_drop=0.4,
+        layer_drop=0.0,
+        precision="float32",
+        significance=significance,
     )
     result = stage.run(start, settings, make_context(tmp_path, task, start, count=64))
     for keep in ([1.0, 1.0], [0.6, 0.36]):

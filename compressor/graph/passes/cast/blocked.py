@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from onnx import ModelProto, NodeProto
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST
 
+from compressor.graph.adaptive.attention import FIRST
 from compressor.graph.passes.nodes import all_nodes, bodies
 
 UNSAFE_OPS = frozenset(DEFAULT_OP_BLOCK_LIST) | {"Floor", "Round", "Ceil", "Pow", "Sqrt", "ReduceMean"}
@@ -79,7 +80,7 @@ def _backwards(choosers: Iterable[NodeProto], producers: dict[str, NodeProto]) -
     while waiting:
         name = waiting.pop()
         node = producers.get(name)
-        if node is None or name in seen or node.op_type in SOURCES:
+        if node is None or name in seen or _is_source(node):
             continue
         seen.add(name)
         if node.op_type == "If":  # made in the branches; its other outputs are none of the chooser's
@@ -89,6 +90,13 @@ def _backwards(choosers: Iterable[NodeProto], producers: dict[str, NodeProto]) -
             found.add(node.name)
             waiting.extend(node.input)
     return found
+
+
+def _is_source(node: NodeProto) -> bool:
+    """Whether the walk back ends here: at float16 probabilities, or at one token's scores (its few stay float32)."""
+    if f"/{FIRST}/" in node.name:
+        return node.op_type == "MatMul"
+    return node.op_type in SOURCES
 
 
 def _leaves_floats(node: NodeProto) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import onnx
 
 from compressor.graph.adaptive.attention import Heads
-from compressor.graph.adaptive.expand import LAYER
+from compressor.graph.adaptive.expand import KEPT, LAYER
 from compressor.graph.builder import Builder
 from compressor.graph.passes.fuse.attention import as_texts, multi_head
 from compressor.graph.passes.fuse.gelu import fuse_gelu
@@ -39,13 +40,13 @@ def _fuse_layer(model: onnx.ModelProto, name: str, count: int, size: int) -> boo
     texts = as_texts(before, heads)
     for body in (full, masked):
         inner = Builder(f"{body.name}/fused", opset, before.constants)
-        context = multi_head(inner, texts, masked=body is masked)
+        multi_head(inner, texts, masked=body is masked)
         old = body.output[0].name
         inner.nodes[-1].output[0] = old
-        del context
         nodes = [*inner.nodes, *_without(body, old)]
         del body.node[:]
         body.node.extend(nodes)
+    _fuse_kept(bodies, name, texts, Builder(name, opset, before.constants))
     nodes = list(model.graph.node)
     at = next(index for index, entry in enumerate(nodes) if entry.name == name)
     nodes[at:at] = before.nodes
@@ -54,6 +55,22 @@ def _fuse_layer(model: onnx.ModelProto, name: str, count: int, size: int) -> boo
     present = {tensor.name for tensor in model.graph.initializer}
     model.graph.initializer.extend(tensor for key, tensor in before.constants.items() if key not in present)
     return True
+
+
+def _fuse_kept(bodies: Mapping[str, onnx.GraphProto], name: str, texts: Heads, builder: Builder) -> None:
+    """The same where only rows that stay attend: their queries are made inside the body that drops."""
+    for kind in ("full", "masked"):
+        body = bodies.get(f"{name}/other/drop/{KEPT}/{kind}")
+        if body is None:
+            continue
+        query = next(node.input[0] for node in body.node if node.op_type == "Transpose")
+        inner = Builder(f"{body.name}/fused", builder.opset, builder.constants)
+        shape = inner.op("Concat", texts.batch, inner.ints(-1, texts.width), axis=0)
+        heads = replace(texts, query=inner.op("Reshape", query, shape))
+        multi_head(inner, heads, masked=kind == "masked")
+        inner.nodes[-1].output[0] = body.output[0].name
+        del body.node[:]
+        body.node.extend(inner.nodes)
 
 
 def _bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
