@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, TypeVar, cast, dataclass_transform, get_args, get_type_hints
+from typing import Annotated, Any, TypeVar, cast, dataclass_transform, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
@@ -46,13 +46,12 @@ def parse(cls: type[T], values: Mapping[str, Any], *, where: str) -> T:
         # Strict JSON mode: no text is taken for a number, yet mappings become nested dataclasses.
         return TypeAdapter(cls).validate_json(to_json(dict(values)), strict=True)
     except ValidationError as error:
-        first = error.errors()[0]
-        path = first["loc"]
+        first, path, reason = _first_error(cls, error)
         if first["type"] == "unexpected_keyword_argument":
             _refuse_unknown(_class_at(cls, path[:-1]), [path[-1]], ".".join(map(str, [where, *path[:-1]])))
         key = ".".join(map(str, path))
         given = "" if first["type"] == "missing" else f" = {first['input']!r}"
-        raise RequestError(f"{where}: '{key}'{given} is not possible: {first['msg']}.") from error
+        raise RequestError(f"{where}: '{key}'{given} is not possible: {reason}.") from error
 
 
 def _refuse_unknown(cls: Any, keys: Sequence[Any], where: str) -> None:
@@ -60,6 +59,31 @@ def _refuse_unknown(cls: Any, keys: Sequence[Any], where: str) -> None:
     for key in keys:
         if key not in known:
             raise UnknownNameError("key", str(key), known, where)
+
+
+def _first_error(cls: Any, error: ValidationError) -> tuple[Any, tuple[int | str, ...], str]:
+    """The error to show, where it is, and why. Of a setting with several types, each type gives an error."""
+    found = [(entry, _without_types(cls, entry["loc"])) for entry in error.errors()]
+    same_key = [pair for pair in found if pair[1][:1] == found[0][1][:1]]
+    first, path = max(same_key, key=lambda pair: (pair[0]["type"] == "unexpected_keyword_argument", len(pair[1])))
+    reasons = dict.fromkeys(entry["msg"] for entry, place in same_key if place == path)
+    return first, path, " or ".join(reasons).replace(" or Input should be ", " or ")
+
+
+def _without_types(cls: Any, path: Sequence[int | str]) -> tuple[int | str, ...]:
+    """A pydantic location without the steps that only name one type of several."""
+    kept: list[int | str] = []
+    for step in path:
+        cls = _settings_of(cls)
+        if dataclasses.is_dataclass(cls):
+            kept.append(step)
+            cls = get_type_hints(cls).get(str(step))
+        elif get_origin(cls) in (list, dict):
+            kept.append(step)
+            cls = get_args(cls)[-1]
+        else:
+            cls = next((option for option in get_args(cls) if get_origin(option) in (list, dict)), None)
+    return tuple(kept)
 
 
 def _class_at(cls: Any, path: Sequence[int | str]) -> Any:
