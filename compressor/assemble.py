@@ -12,6 +12,7 @@ from compressor.devices import host, identity
 from compressor.graph import dial as dials
 from compressor.models import macs
 from compressor.models.config_file import read_config
+from compressor.models.locate import hub_name
 from compressor.models.structure import Structure
 from compressor.rows import Row
 from compressor.steps import Graph, Steps
@@ -53,11 +54,13 @@ def manifest_of(
         device=dataclasses.asdict(request.device),
         teacher={
             "name": request.teacher_name,
+            "hub": hub_name(request.teacher.path),
             "key": steps.teacher.key,
             "metrics": dict(teacher.evaluation.metrics),
         },
         data={
             "name": data.name,
+            "hub": request.data.name if request.data.source == "hub" else None,
             "examples": {part: len(data.part(part)) for part in ("train", "calibration", "search", "dev")},
             "fingerprints": dict(data.fingerprints),
         },

@@ -27,6 +27,11 @@ def locate(path: str | Path) -> Path:
     return _download(path)
 
 
+def hub_name(path: str | None) -> str | None:
+    """The name under which `locate` asks the hub; None for the demo's teacher and for a local directory."""
+    return path if path is not None and not Path(path).exists() else None
+
+
 def _download(name: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError

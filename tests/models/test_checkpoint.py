@@ -16,6 +16,7 @@ from compressor.errors import CheckpointError, StorageError
 from compressor.models import checkpoint
 from compressor.models.config_file import labels_of
 from compressor.models.length_adaptive import make_length_adaptive
+from compressor.models.locate import hub_name
 from compressor.models.structure import LengthAdaptive, Structure
 from compressor.tasks import Task, make_task
 from tests.models.conftest import TASK_NAMES, largest_difference, make_inputs, make_model
@@ -333,3 +334,9 @@ def test_building_is_a_pure_function_of_config_and_seed() -> None:
     first, second, other = (checkpoint.build(config, task, seed=seed) for seed in (0, 0, 1))
     assert torch.equal(first.qa_outputs.weight, second.qa_outputs.weight)
     assert not torch.equal(first.qa_outputs.weight, other.qa_outputs.weight)
+
+
+def test_a_hub_name_is_told_from_a_local_folder(tmp_path: Path) -> None:
+    assert hub_name("org/model") == "org/model"
+    assert hub_name(str(tmp_path)) is None
+    assert hub_name(None) is None
