@@ -9,13 +9,14 @@ from pathlib import Path
 from compressor.cache import Cache, storage_errors
 from compressor.data_memo import remember
 from compressor.devices.identity import is_this_machine
-from compressor.errors import ArtifactExistsError, GateRefusedError
+from compressor.errors import GateRefusedError
+from compressor.foretell import refuse_the_impossible
 from compressor.plan import identity, planned_steps, teacher_stage
 from compressor.progress import Progress, Silent
-from compressor.request import Request
+from compressor.request import Request, StageEntry
 from compressor.rows import Row, make_row, tell, with_speed
 from compressor.steps import Graph, Steps
-from compressor.teacher import find_teacher, labels_for
+from compressor.teacher import find_teacher, labels_for, teacher_config
 from compressor.validation import gates
 from compressor.validation.gates import Verdict
 
@@ -38,20 +39,26 @@ def run(request: Request, progress: Progress | None = None) -> Outcome:
     """
     cache = Cache(request.output / ".cache")
     with cache.in_use(), storage_errors(request.output):
-        steps, request_key = prepare(request, cache, progress or Silent())
+        steps, before, request_key = prepare(request, cache, progress or Silent())
         if artifact_is_there(request, request_key):
             return Outcome(request.artifact, already_there=True)
+        for entry in before:
+            steps.teacher, _ = steps.stage(entry, steps.teacher)
         rows, graph = compress(steps)
         return conclude(steps, with_speed(steps, rows), graph, request_key)
 
 
-def prepare(request: Request, cache: Cache, progress: Progress) -> tuple[Steps, str]:
-    """Data, teacher (fine-tuned first if it has no head for the task) and the key that tells requests apart."""
+def prepare(request: Request, cache: Cache, progress: Progress) -> tuple[Steps, list[StageEntry], str]:
+    """Data, teacher, the stages that a teacher without a head needs first, and the key that tells requests apart.
+
+    Raises `RequestError` and `DeviceError` for what can be seen to be impossible.
+    """
     from compressor.data import load
     from compressor.models.checkpoint import has_head
     from compressor.models.config_file import read_config
     from compressor.tasks import make_task
 
+    refuse_the_impossible(request, teacher_config(request), to_measure=True)
     data = load(request.data, request.task, request.seed)
     remember(request, cache, data)
     teacher = find_teacher(request, cache)
@@ -60,9 +67,7 @@ def prepare(request: Request, cache: Cache, progress: Progress) -> tuple[Steps, 
     steps = Steps(request, task, data, teacher, cache, progress)
     before = [] if has_head(teacher.path, task) else [teacher_stage()]
     planned = planned_steps(request, steps.keys, teacher.key, before=before)
-    for entry in before:
-        steps.teacher, _ = steps.stage(entry, teacher)
-    return steps, identity(request, planned, data.fingerprints)
+    return steps, before, identity(request, planned, data.fingerprints)
 
 
 def compress(steps: Steps) -> tuple[list[Row], Graph]:
@@ -87,21 +92,15 @@ def compress(steps: Steps) -> tuple[list[Row], Graph]:
 
 
 def artifact_is_there(request: Request, request_key: str) -> bool:
-    """Whether the artifact of this very request stands already, verified; another one there is an error.
+    """Whether the artifact of this very request stands already, verified; anything else there is an error.
 
     Raises `ArtifactExistsError`, and `ArtifactError` for one of this request that is damaged.
     """
     from compressor.artifact import write
 
-    if request.overwrite:
-        return False
-    if write.existing(request.artifact, request_key) is not None:
+    if not request.overwrite and write.existing(request.artifact, request_key) is not None:
         return True
-    if request.artifact.is_dir() and any(request.artifact.iterdir()):
-        raise ArtifactExistsError(
-            f"{request.artifact} already holds another artifact: add overwrite=true to replace it, "
-            "or write elsewhere with output=DIR."
-        )
+    write.require_free(request.artifact, request.overwrite)
     return False
 
 

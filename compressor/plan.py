@@ -9,6 +9,7 @@ from typing import Any, Literal
 from compressor.cache import Cache, make_key
 from compressor.config.schema import to_mapping
 from compressor.data_memo import recall
+from compressor.foretell import final_config, refuse_the_impossible
 from compressor.keys import Keys
 from compressor.models import macs
 from compressor.models.families import family_of
@@ -92,6 +93,7 @@ def make_plan(request: Request) -> Plan:
     """
     cache = Cache(request.output / ".cache")
     config = teacher_config(request)
+    refuse_the_impossible(request, config, to_measure=False)
     memo = recall(request, cache)
     labels = labels_for(config, request.task, memo.labels if memo else ())
     before = [] if made_for(config, request.task) else [teacher_stage()]
@@ -109,7 +111,7 @@ def make_plan(request: Request) -> Plan:
 def _facts(request: Request, config: dict[str, Any], examples: Mapping[str, int] | None) -> dict[str, str]:
     sizes = "" if examples is None else " (" + ", ".join(f"{part} {n}" for part, n in examples.items()) + ")"
     length = request.features.max_length or (384 if request.task == "question-answering" else 128)
-    final = _final_config(request, config)
+    final = final_config(request, config)
     return {
         "task": request.task,
         "device": f"{request.device.name}: {request.device.description}",
@@ -117,15 +119,6 @@ def _facts(request: Request, config: dict[str, Any], examples: Mapping[str, int]
         "teacher": f"{request.teacher_name}: {_shape(config, Structure(), length, request)}",
         "artifact": f"expected {_shape(final, Structure.from_config(final), length, request, final=True)}",
     }
-
-
-def _final_config(request: Request, teacher: dict[str, Any]) -> dict[str, Any]:
-    """The teacher's `config.json` as the stages will leave it."""
-    config = teacher
-    for entry in request.stages:
-        shape = entry.spec.load_shape()
-        config = shape(config, teacher, entry.settings) if shape else config
-    return config
 
 
 def _shape(config: dict[str, Any], structure: Structure, length: int, request: Request, *, final: bool = False) -> str:

@@ -9,9 +9,11 @@ from typing import Any
 
 import yaml
 
+from compressor.artifact.manifest import Manifest
 from compressor.config.device import DeviceProfile
 from compressor.config.run import DataSettings, FeatureSettings, GateSettings, MeasureSettings
 from compressor.config.schema import parse
+from compressor.data.splits import Splits
 from compressor.devices import identity, inputs, local, profiles
 from compressor.devices.speed import Speed
 from compressor.errors import DataError, GateRefusedError, UnknownNameError
@@ -46,7 +48,6 @@ def revalidate(folder: Path, settings: Sequence[str], config_dirs: Sequence[str]
     Raises `ArtifactError` for a damaged artifact, and `DataError` when its held-out data is not the same any more.
     """
     from compressor.artifact.verify import verify
-    from compressor.data import load
     from compressor.models.checkpoint import load_tokenizer
     from compressor.tasks import make_task
 
@@ -54,9 +55,8 @@ def revalidate(folder: Path, settings: Sequence[str], config_dirs: Sequence[str]
     asked, device = _settings(settings, config_dirs)
     profile = device or parse(DeviceProfile, manifest.device, where="manifest.json: device")
     given = manifest.request
-    source = {key: value for key, value in given["data"].items() if key != "choice"}
     measure = parse(MeasureSettings, {**given["measure"], **asked["measure"]}, where="measure")
-    data = load(parse(DataSettings, {**source, **asked["data"]}, where="data"), manifest.task, manifest.seed)  # type: ignore[arg-type]
+    data = _held_out({**given["data"], **asked["data"]}, manifest)
     if data.fingerprints["dev"] != manifest.data["fingerprints"]["dev"]:
         raise DataError("the held-out data is not what the artifact was judged on: give that by data.dev=FILE.")
     features = parse(FeatureSettings, given["features"], where="manifest.json: features")
@@ -79,12 +79,26 @@ def revalidate(folder: Path, settings: Sequence[str], config_dirs: Sequence[str]
         size_bytes=model.stat().st_size,
         p50_ms=speed.p50_ms,
         peak_memory_mb=speed.peak_memory_mb,
+        teacher_is_here=False,
         device=profile.name,
         measured_on=speed.measured_on,
     )
     verdicts = gates.judge(limits, facts, identity.is_this_machine(profile))
     lines = _lines(manifest.metrics, manifest.speed.get("artifact", {}), found, speed)
     return Revalidation(lines, speed.measured_on, verdicts)
+
+
+def _held_out(settings: dict[str, Any], manifest: Manifest) -> Splits:
+    """The data that the artifact was judged on; its training data is not needed where dev is a file of its own."""
+    from compressor.data import load
+
+    settings.pop("choice", None)
+    if settings.get("source") == "files" and settings.get("dev"):
+        settings["train"] = None
+    try:
+        return load(parse(DataSettings, settings, where="data"), manifest.task, manifest.seed)  # type: ignore[arg-type]
+    except DataError as error:
+        raise DataError(f"{error} Give the held-out data by data.dev=FILE.") from error
 
 
 def _settings(

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 MODEL = "model.onnx"
+TEACHER = "teacher"
+"""Key of the stage that fine-tunes a teacher without a head; no stage of a recipe may be called so."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,11 @@ class Steps:
             entry.spec.load_run()(source, entry.settings, context)
 
         missing = [part for part in entry.spec.reads if not self.data.part(part)]
+        if missing and entry.key == TEACHER:
+            raise DataError(
+                f"the teacher has no head for {self.task.name} and '{self.data.name}' has no {missing[0]} data to "
+                "fine-tune it on: give data.train=..., or a teacher that is fine-tuned for the task."
+            )
         if missing:
             raise DataError(
                 f"stage '{entry.key}' needs {missing[0]} data and '{self.data.name}' has none: give data.train=..., "

@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from compressor.cache import Cache
-from compressor.errors import ArtifactExistsError, CheckpointError, DataError, DeviceError, GateRefusedError, TaskError
+from compressor.errors import (
+    ArtifactExistsError,
+    CheckpointError,
+    DataError,
+    DeviceError,
+    GateRefusedError,
+    RequestError,
+    TaskError,
+)
 from compressor.pipeline import run
 from compressor.plan import make_plan
 from compressor.progress import Silent
@@ -101,12 +109,58 @@ def test_a_device_that_must_be_here_and_is_not(tmp_path: Path) -> None:
     assert not asked.artifact.exists()
 
 
+IMPOSSIBLE = [
+    ("qualaminilm", ["~recipe.stages.length_adaptive"], "search_lengths needs a length dial"),
+    ("int8", ["recipe.passes.half.pass=cast"], "either int8 or float16"),
+    ("int8", ["measure.length=5000"], "measure.length = 5000 is not possible: the model reads at most"),
+    ("minilm", ["recipe.stages.distill.teacher_layer=99"], "teacher_layer 99 does not exist"),
+    ("minilm", ["recipe.stages.distill.relation_heads=7"], "relation_heads 7 does not divide"),
+    ("tinybert", ["recipe.stages.intermediate.layer_map=[1]"], "layer_map has 1 entries"),
+    ("minilm", ["recipe.stages.drop_layers.keep=[0,9]"], "9"),
+    ("length_adaptive", ["recipe.stages.length_adaptive.length_drop=[0.1]"], "length_drop has 1 entries"),
+]
+
+
+@pytest.mark.parametrize(("recipe", "more", "words"), IMPOSSIBLE, ids=lambda value: str(value)[:40])
+def test_what_cannot_be_is_refused_before_any_work(recipe: str, more: list[str], words: str, tmp_path: Path) -> None:
+    asked = request(recipe, tmp_path, "task=text-classification", *more)
+    for attempt in (make_plan, run):
+        with pytest.raises(RequestError, match=words):
+            attempt(asked)
+    assert not list(Cache(tmp_path / ".cache").entries())
+
+
+def test_something_foreign_is_noticed_before_any_work(tmp_path: Path) -> None:
+    asked = request("int8", tmp_path, "task=text-classification", "overwrite=true")
+    asked.artifact.mkdir(parents=True)
+    (asked.artifact / "precious").write_text("mine")
+
+    with pytest.raises(ArtifactExistsError, match="is not an artifact of ours"):
+        run(asked)
+    assert (asked.artifact / "precious").read_text() == "mine"
+    assert not [entry for entry in Cache(tmp_path / ".cache").entries() if "export" in entry.key]
+
+
 def test_training_stages_need_training_data(tmp_path: Path) -> None:
     dev = tmp_path / "dev.csv"
     dev.write_text("text,label\n" + "".join(f"the parcel number {n} came late,delivery\n" for n in range(6)))
     asked = request("minilm", tmp_path, "task=text-classification", "data=files", f"data.dev={dev}")
 
     with pytest.raises(DataError, match=r"stage 'distill' needs train data.*~recipe\.stages\.distill"):
+        run(asked)
+
+
+def test_a_teacher_without_a_head_needs_training_data(tmp_path: Path) -> None:
+    from compressor.data import demo_teacher
+
+    teacher = demo_teacher("question-answering", tmp_path / "teacher")
+    dev = tmp_path / "dev.csv"
+    dev.write_text("text,label\n" + "".join(f"the parcel number {n} came late,delivery\n" for n in range(6)))
+    asked = request(
+        "int8", tmp_path, "task=text-classification", "data=files", f"data.dev={dev}", f"teacher.path={teacher}"
+    )
+
+    with pytest.raises(DataError, match="the teacher has no head for text-classification .* give data.train"):
         run(asked)
 
 

@@ -43,7 +43,7 @@ def write_artifact(
     from compressor.graph import metadata
 
     swap.mend(target)
-    _check_free(target, overwrite)
+    require_free(target, overwrite)
     with swap.building(target) as folder:
         shutil.copyfile(model, folder / MODEL)
         metadata.write(folder / MODEL, metadata_entries(manifest))
@@ -113,13 +113,17 @@ def existing(target: Path, request_key: str) -> Manifest | None:
     return verify(target).manifest
 
 
-def _check_free(target: Path, overwrite: bool) -> None:
+def require_free(target: Path, overwrite: bool) -> None:
+    """Raise `ArtifactExistsError` if something is at `target` that may not be replaced."""
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     if not (target / NAME).is_file():
         raise ArtifactExistsError(f"{target} is in the way and is not an artifact of ours: move it away yourself.")
     if not overwrite:
-        raise ArtifactExistsError(f"{target} already holds another artifact: add overwrite=true to replace it.")
+        raise ArtifactExistsError(
+            f"{target} already holds another artifact: add overwrite=true to replace it, "
+            "or write elsewhere with output=DIR."
+        )
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -52,6 +52,8 @@ class Family:
     attention_dropout_key: str = "attention_probs_dropout_prob"
     embedding_key: str | None = None  # embedding size, where it may differ from the hidden size
 
+    first_position: int = 0  # number of the first token's position embedding
+
     # modules of the classification head beside the output layer, [hidden, hidden] each
     classifier_dense: str = "classifier.dense"
     fusion_model_type: str = "bert"  # ONNX Runtime's transformer optimizer
@@ -76,6 +78,10 @@ class Family:
         """Width of the embeddings by a `config.json` mapping."""
         return int(config[self.embedding_key]) if self.embedding_key else self.hidden_size(config)
 
+    def longest_input(self, config: Mapping[str, Any]) -> int:
+        """Most tokens that the position embeddings reach, by a `config.json` mapping."""
+        return int(config["max_position_embeddings"]) - self.first_position
+
     def backbone_of(self, model: nn.Module) -> nn.Module:
         """The encoder with its embeddings inside a task model."""
         return cast("nn.Module", getattr(model, self.backbone))
@@ -95,7 +101,7 @@ FAMILIES: dict[str, Family] = {
             pooler="pooler",
             classifier_dense="bert.pooler.dense",
         ),
-        Family(model_type="roberta", backbone="roberta", has_token_types=True),
+        Family(model_type="roberta", backbone="roberta", has_token_types=True, first_position=2),
         Family(
             model_type="electra",
             backbone="electra",

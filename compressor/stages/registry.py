@@ -94,6 +94,7 @@ STAGES: dict[str, StageSpec] = {
             settings="compressor.stages.length_adaptive.settings:LengthAdaptiveSettings",
             run="compressor.stages.length_adaptive.stage:run",
             version=2,
+            shape="compressor.stages.length_adaptive.shape:shape",
         ),
     )
 }

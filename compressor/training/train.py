@@ -71,6 +71,7 @@ def train(
         callbacks.add_callback(SaveEvery(settings.save_every_minutes))  # type: ignore[no-untyped-call]
         last = saves.newest(context.work) if context.work.is_dir() else None
         trainer.train(resume_from_checkpoint=str(last) if last else None)
+    trainer.require_finite_weights()
     model.to(home).eval()
     seconds = trainer.seconds
     return TrainingSummary(trainer.state.global_step, seconds, trainer.samples / max(seconds, 1e-9), trainer.losses)

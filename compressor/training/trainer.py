@@ -89,6 +89,7 @@ class PassesTrainer(Trainer):
             del loss
         value = total.item()
         if not math.isfinite(value):
+            self._keep_what_is_good(model)
             raise TrainingError(self._not_a_number(f"the loss is {value}"))
         self._batch_losses.append(value)
         self.samples += len(tensors["input_ids"])
@@ -129,9 +130,20 @@ class PassesTrainer(Trainer):
         """Not counted."""
         return 0
 
-    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+    def require_finite_weights(self) -> None:
+        """Raise `TrainingError` if a weight is no longer a number."""
         if not all(bool(torch.isfinite(parameter).all()) for parameter in self.network.parameters()):
             raise TrainingError(self._not_a_number("a weight is no longer a number"))
+
+    def _keep_what_is_good(self, model: torch.nn.Module) -> None:
+        """Save the weights of the update before, unless there is none or they are saved already."""
+        step = self.state.global_step
+        last = saves.newest(self.folder)
+        if step and (last is None or last.name != f"checkpoint-{step}"):
+            self._save_checkpoint(model, None)
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        self.require_finite_weights()
         partial = self.folder / "partial"
         shutil.rmtree(partial, ignore_errors=True)
         self.args.output_dir = str(partial)

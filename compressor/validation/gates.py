@@ -23,6 +23,7 @@ class Facts:
     p50_ms: float | None = None
     teacher_p50_ms: float | None = None  # of the teacher's float32 export, with the same input
     peak_memory_mb: float | None = None
+    teacher_is_here: bool = True  # False where only the artifact can be measured
     device: str = "the device"
     measured_on: str = "this machine"
 
@@ -87,6 +88,9 @@ def _verdict(gate: _Gate, limit: float, facts: Facts, on_device: bool) -> Verdic
     if gate.of_device and not on_device:
         note = f"measured on {facts.measured_on}"
         return Verdict(gate.name, limit, gate.value, gate.unit, judged=False, passed=None, note=note)
+    if gate.name == "min_speedup" and not facts.teacher_is_here:
+        note = "the teacher is not part of the artifact"
+        return Verdict(gate.name, limit, None, gate.unit, judged=False, passed=None, note=note)
     if gate.value is None:
         if gate.of_device:
             raise DeviceError(f"gates.{gate.name} is set, but it could not be measured on {facts.device}.")

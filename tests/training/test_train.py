@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from compressor.config.training import TrainingSettings
 from compressor.errors import StorageError, TrainingError
@@ -231,6 +232,33 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_save(task: ToyTask, c
             title="tuning",
         )
     assert saves.newest(context.work) == context.work / "checkpoint-4"
+
+
+def test_the_weights_before_a_bad_loss_are_kept_even_if_no_save_was_due(task: ToyTask, context: Any) -> None:
+    before: list[dict[str, torch.Tensor]] = []
+
+    def objective(model: Any, inputs: Any, labels: Any, step: int) -> Any:
+        before.append({name: value.clone() for name, value in model.state_dict().items()})
+        loss = task.loss(model(**inputs), labels)
+        yield loss * float("inf") if step == 4 else loss
+
+    with pytest.raises(TrainingError, match=r"the loss is inf at update 5 of 14; the last good save is .*checkpoint-4"):
+        train(make_model(), make_features(50), task, settings(), objective, context, TOKENIZER)
+    kept = saves.newest(context.work)
+    assert kept == context.work / "checkpoint-4"
+    saved = load_file(kept / "model.safetensors")
+    assert all(torch.equal(saved[name], value) for name, value in before[4].items())
+
+
+def test_weights_broken_by_the_last_update_are_an_error(task: ToyTask, context: Any) -> None:
+    def objective(model: Any, inputs: Any, labels: Any, step: int) -> Any:
+        loss = task.loss(model(**inputs), labels)
+        if step == 13:
+            loss.register_hook(lambda gradient: gradient * float("nan"))
+        yield loss
+
+    with pytest.raises(TrainingError, match="a weight is no longer a number"):
+        train(make_model(), make_features(50), task, settings(), objective, context, TOKENIZER)
 
 
 def test_weights_that_are_no_numbers_are_never_saved(task: ToyTask, context: Any) -> None:

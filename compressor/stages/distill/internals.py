@@ -8,19 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from operator import attrgetter
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from compressor.models.families import Family, family_of_model
-
-
-class Part(NamedTuple):
-    """A tensor inside a model: [batch, length, hidden] of a layer counted from 1; hidden state 0 is the embeddings."""
-
-    kind: Literal["hidden", "query", "key", "value"]
-    layer: int
+from compressor.stages.distill.parts import Part
 
 
 class _SeenAllError(Exception):

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from compressor.errors import RequestError
-from compressor.stages.distill.internals import Part
 from compressor.stages.distill.layer_map import layer_pairs
-from compressor.stages.distill.pupil import Shape
+from compressor.stages.distill.parts import Part, Shape
 from compressor.stages.distill.settings import DistillSettings
 
 

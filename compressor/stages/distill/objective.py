@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from compressor.stages.distill import losses
-from compressor.stages.distill.internals import Part, observe
+from compressor.stages.distill.internals import observe
 from compressor.stages.distill.matching import Matching
+from compressor.stages.distill.parts import Part
 from compressor.stages.distill.pupil import Pupil
 from compressor.tasks.base import Task
 

@@ -1,30 +1,11 @@
-"""The student while it learns, and what distillation must know of a model's shape."""
+"""The student while it learns."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 from torch import Tensor, nn
-
-from compressor.models.families import family_of_model
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What distillation must know of a model's shape."""
-
-    layers: int
-    hidden_size: int
-    heads: int
-
-    @classmethod
-    def of(cls, model: nn.Module) -> Shape:
-        """Read the shape of a task model."""
-        family = family_of_model(model)
-        config = cast(Any, model).config.to_dict()
-        return cls(family.layer_count(config), family.hidden_size(config), family.head_count(config))
 
 
 class Pupil(nn.Module):

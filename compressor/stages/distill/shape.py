@@ -6,13 +6,17 @@ from typing import Any
 
 from compressor.errors import RequestError
 from compressor.models.families import Family, base_model_type, family_of
+from compressor.stages.distill.matching import match
+from compressor.stages.distill.parts import Shape
 from compressor.stages.distill.settings import DistillSettings, StudentSettings
 
 
 def shape(config: dict[str, Any], teacher: dict[str, Any], settings: DistillSettings) -> dict[str, Any]:
-    """What `config.json` will say after the stage."""
+    """What `config.json` will say after the stage; raises `RequestError` for a student that cannot learn like this."""
     student = settings.new_student()
-    return config if student is None else student_config(teacher, student)
+    changed = config if student is None else student_config(teacher, student)
+    match(settings, Shape.of(changed), Shape.of(teacher))
+    return changed
 
 
 def student_config(teacher: dict[str, Any], settings: StudentSettings) -> dict[str, Any]:

@@ -6,6 +6,8 @@ Hinton et al. 2015 (logits), TinyBERT (Jiao et al. 2020: hidden states, attentio
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 from torch import nn
 
@@ -13,7 +15,8 @@ from compressor.models import checkpoint as checkpoints
 from compressor.stages.context import Checkpoint, StageContext
 from compressor.stages.distill.matching import Matching, match
 from compressor.stages.distill.objective import Distillation
-from compressor.stages.distill.pupil import Pupil, Shape
+from compressor.stages.distill.parts import Shape
+from compressor.stages.distill.pupil import Pupil
 from compressor.stages.distill.settings import DistillSettings
 from compressor.stages.distill.student import load_student, new_student
 from compressor.training import train, training_device
@@ -30,7 +33,7 @@ def run(checkpoint: Checkpoint, settings: DistillSettings, context: StageContext
     student, tokenizer = new_student(shape, context) if shape else load_student(checkpoint, context)
     teacher: nn.Module = checkpoints.load(context.teacher.path, context.task, new_head=settings.logits == 0)
     teacher.requires_grad_(False)
-    own, other = Shape.of(student), Shape.of(teacher)
+    own, other = _shape_of(student), _shape_of(teacher)
     matching = match(settings, own, other)
     pupil = Pupil(student, _projections(matching, own, other, context.seed))
     objective = Distillation(teacher.to(training_device()), context.task, matching, settings.temperature)
@@ -38,6 +41,10 @@ def run(checkpoint: Checkpoint, settings: DistillSettings, context: StageContext
     train(pupil, features, context.task, settings, objective, context, tokenizer, title="distill")
     checkpoints.save(student, tokenizer, context.output)
     return Checkpoint(context.output, checkpoint.key)
+
+
+def _shape_of(model: nn.Module) -> Shape:
+    return Shape.of(cast(Any, model).config.to_dict())
 
 
 def _projections(matching: Matching, student: Shape, teacher: Shape, seed: int) -> dict[int, nn.Linear]:

@@ -9,10 +9,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from compressor.errors import RequestError
 from compressor.stages.length_adaptive import sampling
 from compressor.stages.length_adaptive.divergence import Kind, mean_divergence
 from compressor.stages.length_adaptive.settings import LengthAdaptiveSettings
+from compressor.stages.length_adaptive.shape import drop_probabilities
 from compressor.tasks.base import Task
 
 
@@ -77,20 +77,6 @@ class SandwichObjective:
             skipped = sampling.draw_skipped(layers, settings.layer_drop, random)
             passes.append(sampling.draw(length, drops, minimum, random, skipped))
         return passes
-
-
-def drop_probabilities(settings: LengthAdaptiveSettings, layers: int) -> list[float]:
-    """`length_drop` for each layer.
-
-    Raises:
-        RequestError: It is a list that has not one entry a layer.
-    """
-    drop = settings.length_drop
-    if not isinstance(drop, list):
-        return [drop] * layers
-    if len(drop) != layers:
-        raise RequestError(f"length_drop has {len(drop)} entries, the model has {layers} layers: give one a layer.")
-    return drop
 
 
 def output_kind(task: Task) -> Kind:

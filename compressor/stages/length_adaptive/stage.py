@@ -11,10 +11,10 @@ import torch
 from compressor.models import checkpoint
 from compressor.models.families import family_of_model
 from compressor.models.length_adaptive import make_length_adaptive
-from compressor.models.structure import LengthAdaptive
 from compressor.stages.context import Checkpoint, StageContext
 from compressor.stages.length_adaptive.objective import SandwichObjective
 from compressor.stages.length_adaptive.settings import LengthAdaptiveSettings
+from compressor.stages.length_adaptive.shape import structure_of
 from compressor.training import train, training_device
 
 
@@ -32,16 +32,7 @@ def run(source: Checkpoint, settings: LengthAdaptiveSettings, context: StageCont
     model = checkpoint.load(source.path, task)
     tokenizer = checkpoint.load_tokenizer(source.path)
     layers = len(family_of_model(model).layers_of(model))
-    model = make_length_adaptive(
-        model,
-        LengthAdaptive(
-            keep=[1.0] * layers,
-            minimum=settings.minimum,
-            restore=task.restores_tokens,
-            protect_first=task.name == "text-classification",
-            significance=settings.significance,
-        ),
-    )
+    model = make_length_adaptive(model, structure_of(settings, layers, task.name))
     features = task.features(context.data.train, tokenizer, labelled=True)
     guide = _guide(context) if settings.guide == "teacher" else None
     objective = SandwichObjective(task, settings, layers, context.seed, guide)

@@ -10,8 +10,9 @@ import torch
 
 from compressor.models import checkpoint as checkpoints
 from compressor.models.families import family_of_model
-from compressor.stages.distill.internals import Part, observe
+from compressor.stages.distill.internals import observe
 from compressor.stages.distill.losses import split_heads
+from compressor.stages.distill.parts import Part
 from tests.stages.distill.conftest import make_checkpoint, tiny_task
 
 FAMILIES = ["bert", "roberta", "electra", "distilbert"]

@@ -1,0 +1,62 @@
+"""What a request's JSON files foretell: the shape that the stages leave, and wishes that cannot be met.
+
+Imports nothing heavy. `run` asks before any work, `plan` too, so that hours of training do not end in a refusal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from compressor.devices.identity import is_this_machine, measured_on
+from compressor.errors import DeviceError, RequestError
+from compressor.models.families import family_of
+from compressor.models.structure import Structure
+from compressor.request import Request
+
+_NUMBER_FORMATS = ("quantize", "cast")
+"""Passes that each change the number format of a whole graph."""
+
+
+def final_config(request: Request, teacher: Mapping[str, Any]) -> dict[str, Any]:
+    """The teacher's `config.json` as the stages will leave it; raises `RequestError` for a stage that does not fit."""
+    config = dict(teacher)
+    for entry in request.stages:
+        shape = entry.spec.load_shape()
+        config = shape(config, dict(teacher), entry.settings) if shape else config
+    return config
+
+
+def refuse_the_impossible(request: Request, teacher: Mapping[str, Any], *, to_measure: bool) -> None:
+    """Check a request against its teacher's `config.json`.
+
+    Args:
+        request: What is asked for.
+        teacher: The teacher's `config.json`.
+        to_measure: Whether this machine is to measure too (`run`), not only to foretell (`plan`).
+
+    Raises:
+        RequestError: Stages that do not fit the model, passes that do not fit the graph, inputs that are too long.
+        DeviceError: `gates.require_device` is set and this machine is not the device.
+    """
+    final = final_config(request, teacher)
+    passes = [entry.spec.name for entry in request.passes]
+    if "search_lengths" in passes and Structure.from_config(final).length_adaptive is None:
+        raise RequestError(
+            "search_lengths needs a length dial: add the stage length_adaptive to the recipe, or take the pass out "
+            "with ~recipe.passes.search_lengths."
+        )
+    if all(name in passes for name in _NUMBER_FORMATS):
+        raise RequestError("a graph is either int8 or float16: take one of the passes quantize and cast out.")
+    longest = family_of(final).longest_input(final)
+    for key, length in (
+        ("features.max_length", request.features.max_length),
+        ("measure.length", request.measure.length),
+    ):
+        if length is not None and length > longest:
+            raise RequestError(f"{key} = {length} is not possible: the model reads at most {longest} tokens.")
+    if to_measure and request.gates.require_device and not is_this_machine(request.device):
+        raise DeviceError(
+            f"gates.require_device=true, but the figures would be taken on {measured_on(request.device)}: "
+            f"run this on {request.device.name}, or set gates.require_device=false."
+        )

@@ -1,0 +1,50 @@
+"""What `length_adaptive` makes of a model, from `config.json` mappings alone: light enough for `plan`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from compressor.config.run import TaskName
+from compressor.errors import RequestError
+from compressor.models.families import family_of
+from compressor.models.structure import LengthAdaptive, Structure
+from compressor.stages.length_adaptive.settings import LengthAdaptiveSettings
+
+
+def shape(config: dict[str, Any], teacher: dict[str, Any], settings: LengthAdaptiveSettings) -> dict[str, Any]:
+    """What `config.json` will say after the stage, but for what depends on the task alone."""
+    layers = family_of(config).layer_count(config)
+    drop_probabilities(settings, layers)
+    structure = Structure(length_adaptive=structure_of(settings, layers))
+    return {**config, "compressor": {**config.get("compressor", {}), "structure": structure.to_config()}}
+
+
+def structure_of(
+    settings: LengthAdaptiveSettings, layers: int, task: TaskName = "question-answering"
+) -> LengthAdaptive:
+    """The structure that the stage gives a model: everything is kept by default.
+
+    Token and span tasks restore dropped tokens; classification always keeps the token at position 0 instead.
+    """
+    classifies = task == "text-classification"
+    return LengthAdaptive(
+        keep=[1.0] * layers,
+        minimum=settings.minimum,
+        restore=not classifies,
+        protect_first=classifies,
+        significance=settings.significance,
+    )
+
+
+def drop_probabilities(settings: LengthAdaptiveSettings, layers: int) -> list[float]:
+    """`length_drop` for each layer.
+
+    Raises:
+        RequestError: It is a list that has not one entry a layer.
+    """
+    drop = settings.length_drop
+    if not isinstance(drop, list):
+        return [drop] * layers
+    if len(drop) != layers:
+        raise RequestError(f"length_drop has {len(drop)} entries, the model has {layers} layers: give one a layer.")
+    return drop
