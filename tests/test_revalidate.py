@@ -1,0 +1,77 @@
+"""Measuring an artifact anew: what it needs, and what it says of gates that cannot be judged here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from compressor.errors import DataError, UnknownNameError
+from compressor.pipeline import run
+from compressor.progress import Silent
+from compressor.revalidate import Revalidation, revalidate
+from tests.tiny import request
+
+MEASURE = ["measure.runs=2", "measure.rounds=1"]
+
+
+def table(path: Path, rows: int, start: int = 0) -> Path:
+    path.write_text(
+        "text,label\n" + "".join(f"the parcel number {start + n} came late,delivery\n" for n in range(rows))
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An artifact of files, with a gate that needs the teacher's speed; its training file is gone since."""
+    folder = tmp_path_factory.mktemp("anew")
+    train, dev = table(folder / "train.csv", 20, 100), table(folder / "dev.csv", 6)
+    asked = request(
+        "int8",
+        folder,
+        "device=host",
+        "task=text-classification",
+        "data=files",
+        f"data.train={train}",
+        f"data.dev={dev}",
+        "gates.min_speedup=0.01",
+        "export_each_stage=false",
+    )
+    outcome = run(asked)
+    train.unlink()
+    return outcome.artifact
+
+
+def anew(artifact: Path, *more: str) -> Revalidation:
+    return revalidate(artifact, [*MEASURE, *more], [], Silent())
+
+
+def test_neither_training_data_nor_the_teacher_is_needed(artifact: Path) -> None:
+    found = anew(artifact)
+
+    assert [line[0] for line in found.lines][:2] == ["accuracy", "macro_f1"]
+    assert all(now for _, _, now in found.lines)
+    verdicts = {verdict.name: verdict for verdict in found.verdicts}
+    assert not verdicts["min_speedup"].judged
+    assert "the teacher is not part of the artifact" in verdicts["min_speedup"].sentence()
+    assert verdicts["parity"].passed
+    found.require()
+
+
+def test_data_that_has_moved_can_be_named(artifact: Path, tmp_path: Path) -> None:
+    dev = artifact.parents[2] / "dev.csv"
+    moved = dev.rename(tmp_path / "moved.csv")
+    try:
+        with pytest.raises(DataError, match=r"dev\.csv.*Give the held-out data by data\.dev=FILE"):
+            anew(artifact)
+        assert anew(artifact, f"data.dev={moved}").verdicts
+        with pytest.raises(DataError, match="the held-out data is not what the artifact was judged on"):
+            anew(artifact, f"data.dev={table(tmp_path / 'other.csv', 7)}")
+    finally:
+        moved.rename(dev)
+
+
+def test_what_cannot_be_changed(artifact: Path) -> None:
+    with pytest.raises(UnknownNameError, match="unknown key 'seed'"):
+        anew(artifact, "seed=3")
