@@ -199,7 +199,7 @@ def graphs(bench: Bench) -> None:
 
 
 def search(bench: Bench) -> None:
-    """Choose length configurations on the int8 graph, by MACs."""
+    """Choose length configurations on the int8 graph, by the latency measured here."""
     checkpoint = Checkpoint(bench.work / "checkpoints" / "adaptive", "adaptive")
     folder = bench.work / "graphs"
     bench.graph_pass(
@@ -207,7 +207,8 @@ def search(bench: Bench) -> None:
         folder / "adaptive-int8.onnx",
         folder / "adaptive-searched.onnx",
         checkpoint,
-        cost="macs",
+        cost="latency",
+        max_drop=1.0,
         max_evaluations=bench.options.evaluations,
     )
 

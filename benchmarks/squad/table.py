@@ -107,8 +107,10 @@ def write_table(
     shown = {
         key: value
         for key, value in options.items()
-        if key not in ("teacher", "data", "work", "parts") and value is not None
+        if key not in ("teacher", "data", "work", "parts", "more_train") and value is not None
     }
+    if options["more_train"]:
+        shown["more_train"] = " ".join(Path(file).name for file in options["more_train"])
     lines = [
         "# SQuAD v1.1 subset: length-adaptive MiniLM against its teacher and BERT-base's shape",
         "",
