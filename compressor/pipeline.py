@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from compressor.cache import Cache, storage_errors
+from compressor.cache import Cache
 from compressor.data_memo import remember
 from compressor.devices.identity import is_this_machine
+from compressor.disk import storage_errors
 from compressor.errors import GateRefusedError
 from compressor.foretell import refuse_the_impossible
 from compressor.plan import identity, planned_steps, teacher_stage
