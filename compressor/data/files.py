@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from compressor.config.paths import expanded
 from compressor.config.run import DataSettings, TaskName
 from compressor.data.formats import conll, json_file
 from compressor.data.formats.json_lines import read_json_lines
 from compressor.data.formats.tables import read_table
+from compressor.data.presence import divide, require_data
 from compressor.data.reading import read_text
 from compressor.data.records import LabelNames, to_examples
 from compressor.data.source import Source, collect_labels
@@ -43,13 +45,10 @@ def load(settings: DataSettings, task: TaskName, seed: int) -> Source:
     A path may end in #part (or #part+part) to choose lists of a JSON file that holds several, as CLINC150 does.
     Raises `DataError` for whatever is wrong with a file and `TaskError` for a format that cannot hold the task.
     """
-    if settings.dev is None:
-        raise DataError("data=files needs data.dev=PATH: the examples that the result is reported on.")
-    if settings.train == settings.dev and "#" not in settings.dev and not _holds_parts(settings.dev):
-        raise DataError(f"data.train and data.dev are the same file, {settings.dev}: give dev data of its own.")
+    require_data(settings)
     labels = label_names(settings)
     train = read_examples(settings.train, settings, task, labels, TRAIN_PARTS) if settings.train else []
-    dev = read_examples(settings.dev, settings, task, labels, DEV_PARTS)
+    dev = read_examples(settings.dev or "", settings, task, labels, DEV_PARTS)
     names = labels.names or collect_labels([*train, *dev])
     multi_label = task == "text-classification" and _several_labels(settings, [*train, *dev])
     return Source(_name(settings), train, dev, () if task == "question-answering" else names, multi_label)
@@ -59,7 +58,7 @@ def label_names(settings: DataSettings) -> LabelNames:
     """The names of the file `data.labels`, one a line; nothing where it is not given."""
     if settings.labels is None:
         return LabelNames()
-    text = read_text(Path(settings.labels).expanduser())
+    text = read_text(expanded(settings.labels))
     names = [line.strip() for line in text.split("\n") if line.strip()]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -71,7 +70,7 @@ def read_examples(
     location: str, settings: DataSettings, task: TaskName, labels: LabelNames, parts: tuple[str, ...]
 ) -> list[Example]:
     """All examples of one file; `parts` are the lists to look for in a file that holds several, the first found."""
-    path, chosen = _divide(location)
+    path, chosen = divide(location)
     where = str(path)
     kind = _format(path, settings)
     if task not in TASKS_OF_FORMAT[kind]:
@@ -107,19 +106,6 @@ def _read_json(
     return list(json_file.read_split_lists(value, where, found, labels))
 
 
-def _divide(location: str) -> tuple[Path, list[str]]:
-    """Path and chosen parts of PATH#PART+PART; a # that belongs to the name of a file is left there."""
-    path = Path(location).expanduser()
-    stem, mark, parts = location.rpartition("#")
-    if not mark or path.exists():
-        return path, []
-    return Path(stem).expanduser(), [part for part in parts.split("+") if part]
-
-
-def _holds_parts(location: str) -> bool:
-    return Path(location.removesuffix(".gz")).suffix == ".json"
-
-
 def _format(path: Path, settings: DataSettings) -> str:
     if settings.format != "auto":
         return settings.format
@@ -145,6 +131,6 @@ def _several_labels(settings: DataSettings, examples: list[Example]) -> bool:
 def _name(settings: DataSettings) -> str:
     if settings.name:
         return settings.name
-    path, _ = _divide(settings.dev or "")
+    path, _ = divide(settings.dev or "")
     stem = path.name.removesuffix(".gz").rsplit(".", 1)[0]
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{path.resolve().parent.name}-{stem}")

@@ -7,34 +7,37 @@ from typing import Any
 
 from compressor.config.run import DataSettings, TaskName
 from compressor.data.files import label_names
+from compressor.data.presence import require_data
 from compressor.data.records import LabelNames, Record, to_examples
 from compressor.data.source import Source, collect_labels
 from compressor.errors import DataError
 from compressor.tasks.examples import Example, TextExample
 
-TRAIN_SPLIT = "train"
 DEV_SPLIT = "validation"
 
 
 def load(settings: DataSettings, task: TaskName, seed: int) -> Source:
-    """Read the splits `data.train` and `data.dev` (train and validation unless set) of the data set `data.name`.
+    """Read the splits `data.train` (none where it is null) and `data.dev` (validation unless set) of `data.name`.
 
     Class numbers become the data set's own class names. Raises `DataError` if the data set cannot be had.
     """
-    if settings.name is None:
-        raise DataError("data=hub needs data.name=NAME, for example data.name=stanfordnlp/sst2.")
+    require_data(settings)
+    name = settings.name or ""
     labels = label_names(settings)
     parts: list[list[Example]] = []
-    for part in (settings.train or TRAIN_SPLIT, settings.dev or DEV_SPLIT):
+    for part in (settings.train, settings.dev or DEV_SPLIT):
+        if not part:
+            parts.append([])
+            continue
         rows = _rows(settings, part)
-        names = labels if labels.names else LabelNames(_class_names(rows.features), f"the data set {settings.name}")
-        records = [Record(row, f"{settings.name}, {part}[{index}]") for index, row in enumerate(_plain(rows))]
+        names = labels if labels.names else LabelNames(_class_names(rows.features), f"the data set {name}")
+        records = [Record(row, f"{name}, {part}[{index}]") for index, row in enumerate(_plain(rows))]
         parts.append(to_examples(records, settings, task, names))
         labels = names
     train, dev = parts
     several = any(isinstance(example, TextExample) and len(example.labels) != 1 for example in (*train, *dev))
     return Source(
-        "-".join(filter(None, (settings.name.replace("/", "-"), settings.config))),
+        "-".join(filter(None, (name.replace("/", "-"), settings.config))),
         train,
         dev,
         () if task == "question-answering" else labels.names or collect_labels([*train, *dev]),
@@ -45,10 +48,11 @@ def load(settings: DataSettings, task: TaskName, seed: int) -> Source:
 def _rows(settings: DataSettings, part: str) -> Any:
     """The rows of a split, as `datasets` gives them."""
     import datasets
+    from datasets.exceptions import DatasetsError
 
     try:
         return datasets.load_dataset(settings.name, settings.config, split=part)
-    except (OSError, ValueError, RuntimeError) as error:  # offline, unknown, no such split, needs code of its own
+    except (OSError, ValueError, RuntimeError, DatasetsError) as error:  # offline, unknown, no such split, damaged
         reason = " ".join(str(error).split())[:300]
         raise DataError(
             f"the data set '{settings.name}' (split '{part}') cannot be had from the Hugging Face hub: {reason} "

@@ -30,11 +30,20 @@ def read_text(path: Path) -> str:
     return text
 
 
-def _read_bytes(path: Path) -> bytes:
+def require_readable(path: Path) -> None:
+    """Raises `DataError` for a file that is missing or may not be read; reads nothing."""
     try:
-        data = path.read_bytes()
+        path.open("rb").close()
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist{_nearest(path)}.") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+
+
+def _read_bytes(path: Path) -> bytes:
+    require_readable(path)
+    try:
+        data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
     if path.suffix != ".gz":

@@ -40,9 +40,10 @@ class LabelNames:
             raise DataError(f"{where}: the label is empty.")
         if not self.names or text in self.names:
             return text
-        if text.isdecimal() and int(text) < len(self.names):
-            return self.names[int(text)]
-        raise DataError(f"{where}: the label '{text}' is not among the {len(self.names)} labels of {self.where}.")
+        place = whole_number(text)
+        if place is not None and place < len(self.names):
+            return self.names[place]
+        raise DataError(f"{where}: the label '{text:.80}' is not among the {len(self.names)} labels of {self.where}.")
 
 
 def to_examples(records: Sequence[Record], settings: DataSettings, task: TaskName, labels: LabelNames) -> list[Example]:
@@ -72,8 +73,9 @@ def _column(
     if wanted is not None:
         if wanted in columns:
             return wanted
-        if wanted.isdecimal() and int(wanted) < len(columns):
-            return columns[int(wanted)]
+        place = whole_number(wanted)
+        if place is not None and place < len(columns):
+            return columns[place]
         raise DataError(f"{where}: there is no column '{wanted}' ({key}); the columns are {', '.join(columns)}.")
     lower = {column.strip().lower(): column for column in reversed(columns)}
     for name in known:
@@ -82,6 +84,11 @@ def _column(
     if position is not None and position < len(columns) and columns[position] == str(position):
         return columns[position]
     raise DataError(f"{where}: none of the columns {', '.join(columns)} is known to be the right one: set {key}.")
+
+
+def whole_number(text: str) -> int | None:
+    """The whole number that a text is; None for other text, and for numbers too long to count anything."""
+    return int(text) if text.isdecimal() and len(text) <= 18 else None
 
 
 def field(record: Record, name: str) -> Any:

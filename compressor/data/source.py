@@ -41,7 +41,7 @@ def collect_labels(examples: Iterable[Example]) -> tuple[str, ...]:
         elif isinstance(example, TokenExample):
             found.update(example.tags)
     if all(label.isdecimal() for label in found):
-        return tuple(sorted(found, key=int))
+        return tuple(sorted(found, key=lambda label: (len(label.lstrip("0")), label.lstrip("0"), label)))
     return tuple(sorted(found, key=_tag_order))
 
 

@@ -142,6 +142,32 @@ def test_json_lines(write: Callable[[str, str], str]) -> None:
     refused("'answers' needs 'text' and 'answer_start'", QA, write("q.jsonl", json.dumps(question)))
 
 
+def test_json_that_cannot_be_used(write: Callable[[str, str], str]) -> None:
+    half = '{"text": "a \\ud800", "label": "b"}'
+    refused(r"d.jsonl, line 1: '.ud...' stands for half of a character", TEXT, write("d.jsonl", half))
+    refused("v.json: '.ud...' stands for half", TEXT, write("v.json", '{"val": [["a", "\\uDC00"]]}'))
+    digits = "1" * 5000
+    refused("line 1: there is a number with too many", TEXT, write("d.jsonl", f'{{"text": "a", "label": {digits}}}'))
+    refused("v.json: there is a number with too many", TEXT, write("v.json", f'{{"val": [["a", {digits}]]}}'))
+    deep = "[" * 100_000
+    refused("line 1: lists and objects are nested too deeply", TEXT, write("d.jsonl", f'{{"text": {deep}'))
+    refused("v.json: lists and objects are nested too deeply", TEXT, write("v.json", f'{{"val": {deep}'))
+
+
+def test_whole_characters_may_be_escaped(write: Callable[[str, str], str]) -> None:
+    splits = read(TEXT, write("d.jsonl", '{"text": "\\ud83d\\ude00", "label": "b"}'))
+    assert splits.dev[0].text == "😀"
+
+
+def test_numbers_that_are_too_long_to_count(write: Callable[[str, str], str]) -> None:
+    digits = "1" * 5000
+    labels = write("labels.txt", "joy\nanger\n")
+    refused("the label '1{80}' is not among the 2", TEXT, write("d.csv", f"text,label\na,{digits}\n"), labels=labels)
+    refused("there is no column '1{5000}'", TEXT, write("d.csv", "text,label\na,b\n"), label_column=digits)
+    refused("must be a column number from 1 to 1", TOKENS, write("d.conll", "a\tO\n"), label_column=digits)
+    assert read(TEXT, write("d.csv", f"text,label\na,{digits}\nb,9\nc,10\n")).labels == ("9", "10", digits)
+
+
 def test_conll_lines(write: Callable[[str, str], str]) -> None:
     refused("d.conll, line 2: 1 columns where the first line has 2: 'b'", TOKENS, write("d.conll", "a\tO\nb\n"))
     refused("d.conll, line 1: a word and its tag are needed", TOKENS, write("d.conll", "a\n"))

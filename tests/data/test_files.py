@@ -53,6 +53,12 @@ def test_texts_in_every_layout(name: str, text: str, settings: dict[str, Any], w
     assert dev("text-classification", write(name, text), **settings) == expected
 
 
+def test_a_label_like_the_number_of_its_column_makes_no_header(write: Write) -> None:
+    path = write("d.csv", "Hello,1\nBye,2\n")
+    examples = dev("text-classification", path, text_column=0, label_column=1)
+    assert examples == [TextExample("Hello", None, ("1",)), TextExample("Bye", None, ("2",))]
+
+
 def test_pairs_and_quotes_in_tsv(write: Write) -> None:
     path = write("d.tsv", 'sentence1\tsentence2\tlabel\nsay "hi\tto me"\t1\n')
     assert dev("text-classification", path) == [TextExample('say "hi', 'to me"', ("1",))]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import datasets
 import pytest
 import yaml
+from datasets.exceptions import DatasetGenerationError
 
 from compressor.config.run import DataSettings
 from compressor.config.schema import parse
@@ -81,6 +83,25 @@ def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
         load(preset("squad"), "question-answering", 0)
     with pytest.raises(DataError, match="data=hub needs data.name=NAME"):
         load(preset("hub"), "question-answering", 0)
+
+
+def test_a_data_set_that_is_damaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged(*_: Any, **__: Any) -> None:
+        raise DatasetGenerationError("An error occurred while generating the dataset")
+
+    monkeypatch.setattr(datasets, "load_dataset", damaged)
+    with pytest.raises(DataError, match="cannot be had .* An error occurred while generating"):
+        load(preset("squad"), "question-answering", 0)
+
+
+def test_no_training_data_where_train_is_null(monkeypatch: pytest.MonkeyPatch) -> None:
+    dev = datasets.Dataset.from_dict({"sentence": ["good"], "label": ["x"]})
+    asked = serve(monkeypatch, {"validation": dev})
+
+    splits = load(dataclasses.replace(preset("sst2"), train=None), "text-classification", 0)
+
+    assert splits.train == [] and splits.dev == [TextExample("good", None, ("x",))]
+    assert [part for _, _, part in asked] == ["validation"]
 
 
 @pytest.mark.parametrize("path", sorted(PRESETS.glob("*.yaml")), ids=lambda path: path.stem)

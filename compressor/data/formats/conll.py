@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from compressor.data.records import LabelNames
+from compressor.data.records import LabelNames, whole_number
 from compressor.errors import DataError
 from compressor.tasks.examples import TokenExample
 
@@ -55,6 +55,7 @@ def _fields(line: str) -> list[str]:
 def _column(tag_column: str | None, width: int, place: str) -> int:
     if tag_column is None:
         return width - 1
-    if not tag_column.isdecimal() or not 0 < int(tag_column) < width:
+    column = whole_number(tag_column)
+    if column is None or not 0 < column < width:
         raise DataError(f"{place}: data.label_column = {tag_column} must be a column number from 1 to {width - 1}.")
-    return int(tag_column)
+    return column

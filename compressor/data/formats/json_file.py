@@ -6,15 +6,16 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from compressor.data.formats.json_value import json_value
 from compressor.data.records import LabelNames, question_example
 from compressor.errors import DataError
 from compressor.tasks.examples import QuestionExample, TextExample
 
 
 def read_json(text: str, where: str) -> Any:
-    """The value of a JSON file; raises `DataError` with line and column of what is wrong."""
+    """The value of a JSON file; raises `DataError`, for what is not JSON with line and column."""
     try:
-        return json.loads(text)
+        return json_value(text, where)
     except json.JSONDecodeError as error:
         short = "; the file is cut short" if error.pos >= len(text.rstrip()) - 1 or "Untermin" in error.msg else ""
         raise DataError(f"{where}, line {error.lineno}, column {error.colno}: {error.msg}{short}.") from error

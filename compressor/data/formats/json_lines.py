@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from compressor.data.formats.json_value import json_value
 from compressor.data.records import Record
 from compressor.errors import DataError
 
@@ -16,7 +17,7 @@ def read_json_lines(text: str, where: str) -> list[Record]:
             continue
         place = f"{where}, line {number}"
         try:
-            value = json.loads(line)
+            value = json_value(line, place)
         except json.JSONDecodeError as error:
             raise DataError(f"{place} is not JSON ({error.msg} at column {error.colno}); is it cut short?") from error
         if not isinstance(value, dict):

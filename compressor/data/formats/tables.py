@@ -57,6 +57,7 @@ def _rows(text: str, where: str, *, tabs: bool) -> Iterator[tuple[int, list[str]
 def _has_header(first: Sequence[str], settings: DataSettings) -> bool:
     if settings.header is not None:
         return settings.header
-    chosen = {settings.text_column, settings.pair_column, settings.label_column} - {None}
+    given = (settings.text_column, settings.pair_column, settings.label_column)
+    chosen = {name for name in given if name is not None and not name.isdecimal()}
     names = {field.strip().lower() for field in first}
     return bool(names & KNOWN) or bool(chosen & {field.strip() for field in first})
