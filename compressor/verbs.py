@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from compressor.cache import Cache
+from compressor.config.paths import expanded
 from compressor.console import Console, out, show_outcome, show_verdicts, simple_table
 from compressor.errors import CompressorError, RequestError, UnknownNameError
 from compressor.graph.registry import PASSES
@@ -16,6 +18,7 @@ from compressor.stages.registry import STAGES
 
 if TYPE_CHECKING:
     from compressor.cli import Arguments
+    from compressor.request import Request
 
 SECTIONS = ("recipes", "stages", "passes", "devices", "data")
 
@@ -60,6 +63,7 @@ def list_(arguments: Arguments) -> int:
     from compressor.request.folders import own_folder
 
     _no_settings(arguments)
+    _no_multirun(arguments)
     own = [own_folder(place) for place in arguments.config_dirs]
     for word in arguments.words:
         if word not in SECTIONS:
@@ -99,12 +103,25 @@ def _first_comment(file: Path) -> str:
 
 
 def plan(arguments: Arguments) -> int:
-    """Show what a run would do."""
-    from compressor.plan import make_plan
+    """Show what a run would do; with --multirun, what each of them would do."""
     from compressor.request import build
+    from compressor.request.overrides import sweep
 
     _no_words(arguments)
-    request = build(arguments.settings, config_dirs=arguments.config_dirs)
+    combinations = sweep(arguments.settings) if arguments.multirun else [arguments.settings]
+    requests = [build(settings, config_dirs=arguments.config_dirs) for settings in combinations]
+    for place, (settings, request) in enumerate(zip(combinations, requests, strict=True), start=1):
+        if arguments.multirun:
+            Console().line(f"run {place} of {len(requests)}: {' '.join(settings)}")
+        _show_plan(request)
+    return 0
+
+
+def _show_plan(request: Request) -> None:
+    from compressor.data.presence import require_data
+    from compressor.plan import make_plan
+
+    require_data(request.data)
     made = make_plan(request)
     console = out()
     console.print(Text(f"{request.recipe.name}: {request.recipe.description}"))
@@ -115,12 +132,12 @@ def plan(arguments: Arguments) -> int:
         table.add_row(step.kind, step.name, "yes" if kept else "no", step.summary)
     console.print(table)
     console.print(Text(f"artifact: {request.artifact}{' (something is there already)' if made.artifact_there else ''}"))
-    return 0
 
 
 def verify(arguments: Arguments) -> int:
     """Check an artifact's files, graph and that it runs."""
     folder = _one_folder(arguments)
+    _no_multirun(arguments)
     _no_settings(arguments)
     from compressor.artifact.verify import verify as verify_artifact
 
@@ -133,6 +150,8 @@ def verify(arguments: Arguments) -> int:
 def validate(arguments: Arguments) -> int:
     """Measure an artifact anew on this machine, against a device's profile and the artifact's own gates."""
     folder = _one_folder(arguments)
+    _no_multirun(arguments)
+    _only_measured_anew(arguments)
     from compressor.revalidate import revalidate
 
     result = revalidate(folder, arguments.settings, arguments.config_dirs, Console())
@@ -175,15 +194,15 @@ def _output(arguments: Arguments) -> Path:
         if key != "output":
             raise UnknownNameError("key", key, ["output"], "cache")
         folder = value
-    return Path(folder).expanduser()
+    return expanded(folder)
 
 
 def _max_bytes(max_gb: str | None) -> int:
     try:
-        limit = float(max_gb or 0)
+        limit = 0.0 if max_gb is None else float(max_gb)
     except ValueError:
         limit = -1.0
-    if not limit >= 0:
+    if not math.isfinite(limit) or limit < 0:
         raise RequestError(f"--max-gb {max_gb} is not possible: give a number of gigabytes.")
     return int(limit * 1e9)
 
@@ -197,12 +216,27 @@ def _when(seconds: float) -> str:
 def _one_folder(arguments: Arguments) -> Path:
     if len(arguments.words) != 1:
         raise RequestError(f"{arguments.verb} needs one artifact: python -m compressor {arguments.verb} DIR")
-    return Path(arguments.words[0])
+    return expanded(arguments.words[0])
 
 
 def _no_words(arguments: Arguments) -> None:
     if arguments.words:
         raise RequestError(f"'{arguments.words[0]}' is not understood: settings are given as KEY=VALUE.")
+
+
+def _no_multirun(arguments: Arguments) -> None:
+    if arguments.multirun:
+        raise RequestError(f"--multirun means nothing to {arguments.verb}: it is for runs and for plan.")
+
+
+def _only_measured_anew(arguments: Arguments) -> None:
+    """An artifact's own request stands; only the device, how it is measured and where its data lies can be given."""
+    for setting in arguments.settings:
+        key = setting.partition("=")[0]
+        if key.startswith("~") or key in ("recipe", "teacher", "data", "measure"):
+            raise RequestError(
+                f"'{setting}' means nothing to validate: it takes device=NAME, measure.KEY=VALUE and data.KEY=VALUE."
+            )
 
 
 def _no_settings(arguments: Arguments) -> None:

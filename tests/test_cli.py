@@ -63,6 +63,14 @@ def test_plan_shows_what_would_run(tmp_path: Path, capsys: pytest.CaptureFixture
     ]
 
 
+def test_plan_shows_every_run_of_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "-m", "recipe=int8", "seed=1,2", f"output={tmp_path}"]) == 0
+    shown = capsys.readouterr().out
+
+    assert "run 2 of 2: recipe=int8 seed=2" in shown
+    assert shown.count("artifact: ") == 2
+
+
 WRONG = [
     (["recipe=qualaminlm"], "error: unknown recipe 'qualaminlm': did you mean 'qualaminilm'?"),
     (["lst"], "error: unknown verb 'lst': did you mean 'list'?"),
@@ -75,6 +83,16 @@ WRONG = [
     (["cache"], "error: unknown cache '(nothing)': choose from: clean, list."),
     (["cache", "list", "x=1"], "error: unknown key 'x' in cache"),
     (["cache", "clean", "--max-gb", "much"], "error: --max-gb much is not possible: give a number of gigabytes."),
+    (["cache", "clean", "--max-gb", "inf"], "error: --max-gb inf is not possible: give a number of gigabytes."),
+    (["cache", "clean", "--max-gb", "nan"], "error: --max-gb nan is not possible: give a number of gigabytes."),
+    (["cache", "clean", "--max-gb="], "error: --max-gb is not possible: give a number of gigabytes."),
+    (["plan", "data=files"], "error: data=files needs data.dev=PATH: the examples that the result is reported on."),
+    (["plan", "data=files", "data.dev=/no/x.csv"], "error: /no/x.csv does not exist (nor does the folder /no)."),
+    (["plan", "data=hub"], "error: data=hub needs data.name=NAME"),
+    (["plan", "data=files", "data.dev=a,b.csv"], "quotes: 'data.dev=\"a,b.csv\"'."),
+    (["verify", "x", "-m"], "error: --multirun means nothing to verify: it is for runs and for plan."),
+    (["validate", "x", "~measure.runs"], "error: '~measure.runs' means nothing to validate: it takes device=NAME"),
+    (["validate", "x", "data=files"], "error: 'data=files' means nothing to validate: it takes device=NAME"),
 ]
 
 

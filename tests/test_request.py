@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
 
+from compressor.config.opset import NEWEST_OPSET, OLDEST_OPSET
 from compressor.errors import RequestError, TaskError, UnknownNameError
 from compressor.request import build
 from compressor.request.folders import choices
@@ -101,6 +103,48 @@ def test_own_device(tmp_path: Path) -> None:
     assert build(["device=box"], config_dirs=[str(tmp_path)]).device.name == "box"
 
 
+@pytest.mark.parametrize("value", ["sp (1)/dv.csv", "a=b.csv", "ü,#.csv", 'a"b\\.csv', "it's.csv"])
+def test_a_path_quoted_as_the_error_says_is_taken_as_it_is(value: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        build([f"data.dev={value}"])
+    (quoted,) = shlex.split(str(caught.value).partition("needs quotes: ")[2].removesuffix("."))
+
+    assert build([quoted]).data.dev == value
+
+
+def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    request = build(["data=files", "data.dev=~/my data/x.csv", "data.train='~/t.csv#a+b'", "teacher.path=~/bert"])
+
+    assert request.data.dev == "/home/ada/my data/x.csv"
+    assert request.data.train == "/home/ada/t.csv#a+b"
+    assert request.teacher.path == "/home/ada/bert"
+    assert build(["output=~nobody-of-that-name/x"]).output == Path("~nobody-of-that-name/x")
+
+
+def test_columns_can_be_given_by_number() -> None:
+    data = build(["data.text_column=0", "data.label_column=1", "data.pair_column='2'"]).data
+
+    assert (data.text_column, data.label_column, data.pair_column) == ("0", "1", "2")
+
+
+def test_the_opset_is_the_newest_that_we_write_and_the_device_reads() -> None:
+    assert build().opset == 17
+    assert build(["export.opset=15"]).opset == 15
+    assert build(["device.max_opset=22", "device.max_ir=11"]).opset == 20
+    assert build(["device.max_ir=8", "device.max_opset=20"]).opset == 18
+
+
+def test_the_opset_table_is_that_of_onnx() -> None:
+    from onnx import helper
+
+    for opset in range(OLDEST_OPSET, NEWEST_OPSET + 1):
+        oldest = helper.find_min_ir_version_for([helper.make_opsetid("", opset)])
+        assert build([f"export.opset={opset}", "device.max_opset=20", f"device.max_ir={oldest}"]).opset == opset
+        with pytest.raises(RequestError, match=f"needs IR version {oldest}"):
+            build([f"export.opset={opset}", "device.max_opset=20", f"device.max_ir={oldest - 1}"])
+
+
 def test_sweeps_multiply_out() -> None:
     assert sweep(["recipe=int8", "seed=1,2", "device=host,jetson"]) == [
         ["recipe=int8", "seed=1", "device=host"],
@@ -145,6 +189,42 @@ WRONG = [
     (["foo"], "'foo' is not understood: settings are given as key=value"),
     (["a=[1,"], "the command line is not understood"),
     (["seed=1,2"], "has several values: add -m"),
+    (["recipe.stages.teacher.stage=finetune"], "'teacher' is the name of a row of the result: give the stage another"),
+    (
+        ["recipe.stages.artifact.stage=finetune"],
+        "'artifact' is the name of a row of the result: give the stage another",
+    ),
+    (["recipe=minilm", "recipe.stages.x={stage: finetune, after: [1]}"], "unknown stage key '[1]'"),
+    (["recipe=minilm", "recipe.stages.distill.epochs=inf"], "'epochs' = inf is not possible: Input should be a finite"),
+    (["recipe=minilm", "recipe.stages.distill.learning_rate=inf"], "'learning_rate' = inf is not possible"),
+    (["gates.max_metric_drop=nan"], "'max_metric_drop' = nan is not possible: Input should be a finite number."),
+    (["seed=4294967296"], "'seed' = 4294967296 is not possible: Input should be less than 4294967296."),
+    (["features.max_length=1e30"], "'max_length' = 1e+30 is not possible"),
+    (["features.max_length=99999999999999999999"], "Input should be less than or equal to 2147483647."),
+    (["recipe.name=../../escaped"], "'name' = '../../escaped' is not possible: a folder is named after it"),
+    (["recipe.name="], "'name' = '' is not possible: a folder is named after it"),
+    (["recipe.name=.cache"], "'name' = '.cache' is not possible: a folder is named after it"),
+    (["device.name=a/b"], "'name' = 'a/b' is not possible: a folder is named after it"),
+    (["data.text_column=-1"], "'text_column' = -1 is not possible: give the name of a column, or its number from 0."),
+    (["data.label_separator="], "'label_separator' = '' is not possible"),
+    (["teacher.base=x"], "unknown key 'base' in teacher (command line)"),
+    (["export.opset=1"], "export.opset = 1 is not possible: graphs are written in opset 14 to 20."),
+    (["export.opset=21", "device.max_opset=21"], "export.opset = 21 is not possible: graphs are written in opset 14"),
+    (["export.opset=18"], "opset = 18 is not possible: the device 'host' reads up to device.max_opset = 17."),
+    (["export.opset=17", "device.max_ir=7"], "needs IR version 8, and the device 'host' reads up to device.max_ir = 7"),
+    (["device.max_opset=13"], "the device 'host' reads no graph of ours (device.max_opset = 13"),
+    (["device=jetson", "gates.max_memory_mb=9000"], "is more than the device 'jetson' has (device.memory_mb = 8192)."),
+    (["hydra.searchpth=[x]"], "unknown key 'hydra.searchpth' in the request: did you mean 'hydra.searchpath'?"),
+    (["hydra.foo=x"], "unknown key 'hydra.foo' in the request"),
+    (["hydra/launcher=basic"], "unknown key 'hydra/launcher' in the request"),
+    (["recipe@x=int8"], "unknown key 'recipe@x' in the request: did you mean 'recipe'?"),
+    (["data.dev=sp (1)/dv.csv"], """a sign that belongs to the value needs quotes: 'data.dev="sp (1)/dv.csv"'."""),
+    (["data.dev=a=b.csv"], """a sign that belongs to the value needs quotes: 'data.dev="a=b.csv"'."""),
+    (["data.dev=ü.csv"], "at 'data.dev=ü.csv': it has a sign that Hydra's grammar does not know; a sign"),
+    (
+        ["data.dev=a,b.csv"],
+        """add -m to run one after the other; a comma that belongs to the value needs quotes: 'dat""",
+    ),
     (["teacher.source=path"], "'path' is missing: give teacher.path=DIR"),
     (["hydra.searchpath=[/not/there]"], "config folder '/not/there' does not exist"),
     (["output=${nothing}"], "the request cannot be composed"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
-from compressor.config.schema import Count, Positive, settings
+from compressor.config.schema import Count, FileName, Positive, settings
 
 NumberFormat = Literal["float32", "float16", "dynamic_int8", "static_int8"]
 
@@ -31,20 +31,20 @@ class Identity:
 class DeviceProfile:
     """A place where artifacts run. `number_format` and `why` say which file it gets and for what reason."""
 
-    name: str
+    name: FileName
     description: str
-    runtime: Literal["onnxruntime"] = "onnxruntime"
+    runtime: Literal["onnxruntime"] = "onnxruntime"  # the only one so far: a profile for another is refused
     providers: list[Provider]
     identity: Identity = dataclasses.field(default_factory=Identity)
     threads: Count | None = None  # None: all cores of the machine
-    memory_mb: Positive | None = None
+    memory_mb: Positive | None = None  # of the whole device; gates.max_memory_mb cannot be above it
     number_format: NumberFormat = "float32"
     activation_signed: bool = False  # static int8: signed activations
     activation_symmetric: bool = False
     reduce_range: bool = False  # 7-bit weights for int8 without VNNI or dot-product instructions
     per_channel: bool = True
-    max_opset: Count = 17
-    max_ir: Count = 9
+    max_opset: Count = 17  # newest operator set that its runtime reads
+    max_ir: Count = 9  # newest ONNX file version (IR) that its runtime reads
     dial: Literal["optional", "required", "fixed"] = "optional"
     power: Literal["none", "rapl", "ina3221"] = "none"
     why: str = ""

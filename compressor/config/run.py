@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from compressor.config.schema import Count, NonNegative, Positive, Ratio, Whole, settings
+from pydantic import Field
+
+from compressor.config.schema import (
+    Column,
+    Count,
+    FileName,
+    NonNegative,
+    Positive,
+    Ratio,
+    Seed,
+    Whole,
+    settings,
+)
 
 TaskName = Literal["question-answering", "text-classification", "token-classification"]
 TASK_NAMES: tuple[TaskName, ...] = ("question-answering", "text-classification", "token-classification")
@@ -18,15 +30,15 @@ class DataSettings:
     source: Literal["demo", "files", "hub"] = "demo"
     name: str | None = None  # hub: data set name
     config: str | None = None  # hub: configuration of the data set
-    train: str | None = None  # files: path; hub: split name
-    dev: str | None = None  # files: path; hub: split name
+    train: str | None = None  # files: path; hub: split name; None: no training data
+    dev: str | None = None  # files: path; hub: split name, None means validation
     format: Literal["auto", "squad", "csv", "tsv", "jsonl", "conll"] = "auto"
-    text_column: str | None = None  # None: guessed from the header; a number counts columns from 0
-    pair_column: str | None = None
-    label_column: str | None = None
+    text_column: Column | None = None  # None: guessed from the header; a number counts columns from 0
+    pair_column: Column | None = None
+    label_column: Column | None = None
     labels: str | None = None  # path of a file with one label a line (also turns numbers into names)
     header: bool | None = None  # CSV/TSV: is the first row a header; None: guessed
-    label_separator: str | None = None  # given: multi-label, several labels in one field
+    label_separator: Annotated[str, Field(min_length=1)] | None = None  # given: multi-label, several in one field
     max_train: Count | None = None
     max_dev: Count | None = None
     calibration: Count = 128  # examples taken from the training part for calibration
@@ -41,7 +53,6 @@ class TeacherSettings:
 
     source: Literal["demo", "path"] = "demo"
     path: str | None = None  # local directory or hub name
-    base: str | None = None
 
 
 @settings
@@ -59,7 +70,7 @@ class FeatureSettings:
 class ExportSettings:
     """How the ONNX graph is made; None and auto mean: as the device profile says."""
 
-    opset: Count | None = None
+    opset: Count | None = None  # operator set, at most the device's max_opset
     dial: Literal["auto", "optional", "required", "fixed"] = "auto"
     parity_tolerance: Positive = 1e-3  # largest |logit difference| between PyTorch and the fp32 graph
 
@@ -92,7 +103,7 @@ class MeasureSettings:
 class RecipeSettings:
     """One file of `recipes/`: stages, export and passes in order, not yet resolved against the registries."""
 
-    name: str
+    name: FileName
     description: str = ""
     paper: str = ""
     task: TaskName = "question-answering"
@@ -109,7 +120,7 @@ class RunSettings:
     """The run's own switches, and limits and settings laid over those of the recipe (`conf/config.yaml`)."""
 
     task: TaskName | None = None  # None: the recipe's default
-    seed: Whole = 42
+    seed: Seed = 42
     overwrite: bool = False  # replace an artifact of another request
     export_each_stage: bool = True  # export, check and measure the result of every stage
     output: str = "exports"  # folder of artifacts, refusals and the cache

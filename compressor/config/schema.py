@@ -6,13 +6,34 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar, cast, dataclass_transform, get_args, get_origin, get_type_hints
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
-from pydantic_core import to_json
+from pydantic_core import PydanticCustomError, to_json
 
 from compressor.errors import RequestError, UnknownNameError
 
 T = TypeVar("T")
+
+LARGEST = 2**31 - 1
+"""Whole numbers end here: those that they are handed to have 32 bits."""
+
+
+def _file_name(name: str) -> str:
+    plain = name.isprintable() and name.strip() == name and not set(name) & set("/\\") and len(name.encode()) <= 100
+    if not plain or not name or name.startswith("."):
+        raise PydanticCustomError(
+            "file_name", "a folder is named after it, so give a plain name without slashes or a dot in front"
+        )
+    return name
+
+
+def _column(value: Any) -> Any:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise PydanticCustomError("column", "give the name of a column, or its number from 0")
+    return str(value)
+
 
 Ratio = Annotated[float, Field(gt=0, le=1)]
 """A fraction in (0, 1]."""
@@ -20,17 +41,25 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 """A fraction in [0, 1]."""
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=LARGEST)]
 """A whole number of at least one."""
-Whole = Annotated[int, Field(ge=0)]
+Whole = Annotated[int, Field(ge=0, le=LARGEST)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What numpy and PyTorch both take as a seed."""
+FileName = Annotated[str, AfterValidator(_file_name)]
+"""A name that a folder can have, and that does not lead out of the folder it is in."""
+Column = Annotated[str, BeforeValidator(_column)]
+"""A column by its name, or by its number from 0 (as text)."""
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field,))
 def settings(cls: type[T]) -> type[T]:
-    """Class decorator: a frozen, keyword-only dataclass whose fields are type-checked strictly."""
+    """Class decorator: a frozen, keyword-only dataclass whose fields are type-checked strictly; numbers are finite."""
     make = cast(
         Callable[[type[T]], type[T]],
-        pydantic_dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True)),
+        pydantic_dataclass(
+            frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+        ),
     )
     return make(cls)
 

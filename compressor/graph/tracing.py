@@ -18,15 +18,11 @@ from optimum.exporters.onnx.config import TextEncoderOnnxConfig
 from optimum.exporters.onnx.convert import export as optimum_export
 from optimum.utils import DummyTextInputGenerator, NormalizedTextConfig
 
+from compressor.config.opset import NEWEST_OPSET, OLDEST_OPSET
 from compressor.errors import ExportError
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
-
-OLDEST_OPSET = 14
-"""Older operator sets lack operators that the graphs use."""
-NEWEST_OPSET = 20
-"""The newest that the TorchScript exporter writes."""
 
 Axes = dict[int, str]
 _TEXT_INPUTS = ("input_ids", "attention_mask", "token_type_ids")

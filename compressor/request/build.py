@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from compressor.config.opset import choose_opset
+from compressor.config.paths import expanded
 from compressor.config.run import (
     TASK_NAMES,
     DataSettings,
@@ -48,7 +51,7 @@ def build(arguments: Sequence[str] = (), *, config_dirs: Sequence[str] = ()) -> 
         parse(cls, given, where=_where(name, files, overrides))
         recipe_values[name] = {**_mapping(recipe_values.get(name), f"recipe.{name}"), **given}
     recipe = parse(RecipeSettings, recipe_values, where=_where("recipe", files, overrides))
-    data = parse(DataSettings, groups["data"], where=_where("data", files, overrides))
+    data = _data(groups["data"], _where("data", files, overrides))
     teacher = _teacher(groups["teacher"], _where("teacher", files, overrides))
     stages = resolve_steps(
         "stage", recipe.stages, stage_spec, lambda key: _where(f"recipe.stages.{key}", files, overrides)
@@ -56,7 +59,7 @@ def build(arguments: Sequence[str] = (), *, config_dirs: Sequence[str] = ()) -> 
     passes = resolve_steps(
         "pass", recipe.passes, pass_spec, lambda key: _where(f"recipe.passes.{key}", files, overrides)
     )
-    return Request(
+    request = Request(
         recipe=recipe,
         task=_task(run.task, recipe, stages),
         stages=stages,
@@ -75,8 +78,21 @@ def build(arguments: Sequence[str] = (), *, config_dirs: Sequence[str] = ()) -> 
         seed=run.seed,
         overwrite=run.overwrite,
         export_each_stage=run.export_each_stage,
-        output=Path(run.output).expanduser(),
+        output=expanded(run.output),
     )
+    _check_device(request)
+    return request
+
+
+def _check_device(request: Request) -> None:
+    """Raises `RequestError` where export and gates ask for what the device cannot do."""
+    choose_opset(request.export.opset, request.device)
+    limit, memory = request.gates.max_memory_mb, request.device.memory_mb
+    if limit is not None and memory is not None and limit > memory:
+        raise RequestError(
+            f"gates.max_memory_mb = {limit:g} is more than the device '{request.device.name}' has "
+            f"(device.memory_mb = {memory:g})."
+        )
 
 
 def _check_top(values: Mapping[str, Any]) -> None:
@@ -119,7 +135,18 @@ def _teacher(values: Mapping[str, Any], where: str) -> TeacherSettings:
     teacher = parse(TeacherSettings, given, where=where)
     if teacher.source == "path" and teacher.path is None:
         raise RequestError(f"{where}: 'path' is missing: give teacher.path=DIR or a hub name.")
-    return teacher
+    return teacher if teacher.path is None else dataclasses.replace(teacher, path=_at_home(teacher.path))
+
+
+def _data(values: Mapping[str, Any], where: str) -> DataSettings:
+    data = parse(DataSettings, values, where=where)
+    names = ("train", "dev", "labels") if data.source == "files" else ("labels",)
+    given = {name: value for name in names if (value := getattr(data, name)) is not None}
+    return dataclasses.replace(data, **{name: _at_home(value) for name, value in given.items()})
+
+
+def _at_home(path: str) -> str:
+    return str(expanded(path)) if path.startswith("~") else path
 
 
 def _data_name(choice: str, data: DataSettings) -> str:

@@ -6,6 +6,7 @@ import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
+from compressor.config.paths import expanded
 from compressor.errors import RequestError
 
 GROUPS = ("recipe", "device", "data", "teacher")
@@ -51,7 +52,7 @@ def own_folder(place: str) -> Path:
         where = list(spec.submodule_search_locations or []) if spec else []
         folder = Path(where[0]) if where else Path(name)
     else:
-        folder = Path(place.removeprefix("file://")).expanduser().resolve()
+        folder = expanded(place.removeprefix("file://")).resolve()
     if not folder.is_dir():
         raise RequestError(f"config folder '{place}' does not exist: give one that holds recipe/, device/ or data/.")
     return folder

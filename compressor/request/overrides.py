@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +14,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
-from compressor.errors import RequestError
+from compressor.errors import RequestError, UnknownNameError
 from compressor.request.folders import GROUPS, own_folder
+
+_SEARCH_PATH = "hydra.searchpath"
+_HOME = re.compile(r"(\+{0,2}[^=]+)=(~[^,\"']*)")
 
 
 @dataclass(frozen=True)
@@ -39,12 +44,17 @@ def parse_overrides(arguments: Sequence[str], config_dirs: Sequence[str] = ()) -
     for override in _parse(arguments):
         key = override.key_or_group
         if override.is_sweep_override():
-            raise RequestError(f"'{override.input_line}' has several values: add -m to run one after the other.")
+            line = str(override.input_line)
+            raise RequestError(
+                f"'{line}' has several values: add -m to run one after the other; {_quoting(line, 'a comma')}."
+            )
+        if override.package is not None or key.replace("/", ".").startswith("hydra.") and key != _SEARCH_PATH:
+            raise UnknownNameError("key", str(override.get_key_element()), [_SEARCH_PATH, *GROUPS], "the request")
         if override.is_delete():
             if key in GROUPS:
                 raise RequestError(f"'{override.input_line}': a run cannot be without a {key}.")
             removals.append(key)
-        elif key == "hydra.searchpath":
+        elif key == _SEARCH_PATH:
             places: Any = override.value()
             folders += [own_folder(str(place)) for place in (places if isinstance(places, list) else [places])]
         elif key in GROUPS:
@@ -69,7 +79,26 @@ def _parse(arguments: Sequence[str]) -> list[Override]:
     for argument in arguments:
         if "=" not in argument and not argument.startswith("~"):
             raise RequestError(f"'{argument}' is not understood: settings are given as key=value, removals as ~key.")
+    return [_parse_one(argument) for argument in arguments]
+
+
+def _parse_one(argument: str) -> Override:
+    home = _HOME.fullmatch(argument)  # Hydra's grammar knows no `~`; the shell leaves one after `=` to us
+    line = f'{home[1]}="{home[2]}"' if home else argument
     try:
-        return list(OverridesParser.create().parse_overrides(overrides=list(arguments)))
+        return OverridesParser.create().parse_overrides(overrides=[line])[0]
     except HydraException as error:
-        raise RequestError(f"the command line is not understood: {str(error).splitlines()[0]}.") from error
+        reason = str(error).splitlines()[0]
+        if reason.startswith("Lexer"):
+            reason = "it has a sign that Hydra's grammar does not know"
+        raise RequestError(
+            f"the command line is not understood at '{argument}': {reason}; {_quoting(argument, 'a sign')}."
+        ) from error
+
+
+def _quoting(argument: str, what: str) -> str:
+    """How to give a value as it is, for the shell and for Hydra's grammar."""
+    key, _, value = argument.partition("=")
+    escaped = re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + found[2].replace('"', '\\"'), value)
+    quoted = shlex.quote(f'{key}="{escaped}"')
+    return f"{what} that belongs to the value needs quotes: {quoted}"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from compressor.config.device import DeviceProfile
+from compressor.config.opset import choose_opset
 from compressor.config.run import (
     DataSettings,
     ExportSettings,
@@ -66,8 +67,8 @@ class Request:
 
     @property
     def opset(self) -> int:
-        """The opset of the graph: as asked, or the newest that the device reads."""
-        return self.export.opset or self.device.max_opset
+        """The opset of the graph: as asked, or the newest that we write and the device reads."""
+        return choose_opset(self.export.opset, self.device)
 
     def resolved(self) -> dict[str, Any]:
         """Everything that decides the result, as plain values (for the manifest and to tell requests apart)."""

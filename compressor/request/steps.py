@@ -9,6 +9,9 @@ from typing import Any, Generic, Protocol, TypeVar
 from compressor.config.schema import parse
 from compressor.errors import RequestError, UnknownNameError
 
+RESERVED = ("teacher", "artifact")
+"""Rows of the stage table that are always there, so that no stage can have such a key."""
+
 
 class Spec(Protocol):
     """What stages and passes have in common."""
@@ -48,6 +51,8 @@ def resolve_steps(
     for key in _in_order(kind, entries, where):
         values = dict(entries[key])
         values.pop("after", None)
+        if kind == "stage" and key in RESERVED:
+            raise RequestError(f"{where(key)}: '{key}' is the name of a row of the result: give the stage another key.")
         name = values.pop(kind, key)
         if not isinstance(name, str):
             raise RequestError(f"{where(key)}: '{kind}' = {name!r} is not possible: give the name of a {kind}.")
@@ -62,7 +67,7 @@ def _in_order(kind: str, entries: Mapping[str, Mapping[str, Any]], where: Callab
     waiting = [key for key in entries if key not in order]
     for key in waiting:
         target = entries[key]["after"]
-        if target not in entries:
+        if not isinstance(target, str) or target not in entries:
             raise UnknownNameError(f"{kind} key", str(target), entries, f"{where(key)}: after")
     while waiting:
         ready = [key for key in waiting if entries[key]["after"] in order]
