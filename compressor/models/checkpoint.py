@@ -49,7 +49,7 @@ def load(path: str | Path, task: Task, *, new_head: bool = False, seed: int = 0)
 
     Raises:
         CheckpointError: Damaged, pickled, not BERT-like, without a head for the task, with other labels, or with
-            weights that are missing, left over or of another shape than the config says.
+            weights that are missing, left over, of another shape than the config says, or not finite numbers.
     """
     folder = locate(path)
     config = read_config(folder)
@@ -74,13 +74,13 @@ def build(config: Mapping[str, Any], task: Task, *, where: str = "the config", s
         CheckpointError: The config does not describe a model that can be built.
     """
     structure = Structure.from_config(config)
-    stock = _stock_config(config, task)
     auto_class = getattr(transformers, task.auto_class)
     try:
+        stock = _stock_config(config, task)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = auto_class.from_config(stock).float()
-    except (ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:
+    except (ValueError, TypeError, LookupError, RuntimeError, AttributeError, ArithmeticError, AssertionError) as error:
         raise CheckpointError(f"{where} does not describe a model that can be built: {error}.") from error
     if structure.length_adaptive is not None:
         model = make_length_adaptive(model, structure.length_adaptive)
@@ -243,4 +243,15 @@ def _assign(model: nn.Module, weights: dict[str, torch.Tensor], family: Family, 
     left = [name for name in weights if name not in own and not _is_head(name, family) and "position_ids" not in name]
     if left:
         raise CheckpointError(f"{where} has {len(left)} weights that its config has no place for, first '{left[0]}'.")
+    for name in own:
+        if name in weights and not _finite(weights[name]):
+            raise CheckpointError(
+                f"{where}: '{name}' holds infinite or undefined numbers; its training has gone wrong, or the file is "
+                "damaged."
+            )
     model.load_state_dict({name: weights.get(name, tensor) for name, tensor in own.items()})
+
+
+def _finite(tensor: torch.Tensor) -> bool:
+    """Whether all numbers are finite; their sum shows it at once, unless it overflows."""
+    return bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all())

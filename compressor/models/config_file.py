@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from compressor.errors import CheckpointError
-from compressor.models.families import family_of
+from compressor.config.schema import LARGEST
+from compressor.errors import CheckpointError, DialError
+from compressor.models.dial import validate_keep
+from compressor.models.families import Family, family_of
 from compressor.models.locate import locate
-from compressor.models.structure import MODEL_TYPE
+from compressor.models.structure import MODEL_TYPE, Structure
 
 CONFIG = "config.json"
 
@@ -19,23 +21,27 @@ def read_config(path: str | Path) -> dict[str, Any]:
     """The `config.json` of a checkpoint as a mapping; light.
 
     Raises:
-        CheckpointError: The directory or the file is missing, or it is not JSON of a BERT-like model.
+        CheckpointError: The directory or the file is missing, or it is not JSON of a BERT-like model; names the file.
     """
     file = locate(path) / CONFIG
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise CheckpointError(f"{file} is missing: a checkpoint is a directory written by save_pretrained.") from error
+    except RecursionError as error:
+        raise CheckpointError(f"{file} is nested too deeply to be read: copy or download it again.") from error
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{file} is not readable JSON ({error}): copy or download it again.") from error
     if not isinstance(config, dict):
         raise CheckpointError(f"{file} is not a mapping of settings: copy or download it again.")
-    if config.get("model_type") == MODEL_TYPE and not isinstance(config.get("compressor"), dict):
+    if config.get("model_type") == MODEL_TYPE and config.get("compressor") is None:
         raise CheckpointError(f"{file} lacks the entry 'compressor' that its model_type asks for.")
+    if not isinstance(config.get("compressor", {}), dict):
+        raise CheckpointError(f"{file}: 'compressor' must be a mapping, not {config['compressor']!r:.80}.")
     family = family_of(config, str(file))
-    for key in (family.layers_key, family.heads_key, family.hidden_key, family.intermediate_key, family.embedding_key):
-        if key is not None and (not isinstance(config.get(key), int) or config[key] < 1):
-            raise CheckpointError(f"{file}: '{key}' must be a whole number above zero, not {config.get(key)!r}.")
+    _check_sizes(config, family, file)
+    _check_names(config, file)
+    _check_structure(config, family, file)
     if config.get("is_decoder") or config.get("position_embedding_type", "absolute") != "absolute":
         raise CheckpointError(f"{file}: only encoders with absolute positions are supported.")
     return config
@@ -46,10 +52,7 @@ def labels_of(config: Mapping[str, Any]) -> tuple[str, ...]:
     named = config.get("id2label")
     if not isinstance(named, Mapping):
         return ()
-    try:
-        names = tuple(str(name) for _, name in sorted(named.items(), key=lambda item: int(item[0])))
-    except ValueError as error:
-        raise CheckpointError("config.json: the keys of 'id2label' must be whole numbers.") from error
+    names = tuple(str(name) for _, name in sorted(named.items(), key=lambda item: int(item[0])))
     return () if names == tuple(f"LABEL_{i}" for i in range(len(names))) else names
 
 
@@ -57,3 +60,47 @@ def label_count(config: Mapping[str, Any]) -> int:
     """Number of outputs of a classification head; transformers' default is 2."""
     named = config.get("id2label")
     return len(named) if isinstance(named, Mapping) else int(config.get("num_labels", 2))
+
+
+def _check_sizes(config: Mapping[str, Any], family: Family, file: Path) -> None:
+    needed = (
+        family.layers_key,
+        family.heads_key,
+        family.hidden_key,
+        family.intermediate_key,
+        family.embedding_key,
+        "vocab_size",
+        "max_position_embeddings",
+    )
+    optional = [key for key in ("type_vocab_size", "num_labels") if key in config]
+    for key in [*filter(None, needed), *optional]:
+        value = config.get(key)
+        least = 0 if key == "type_vocab_size" else 1
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= LARGEST:
+            above = "" if least == 0 else " above zero"
+            raise CheckpointError(f"{file}: '{key}' must be a whole number{above}, not {value!r:.80}.")
+
+
+def _check_names(config: Mapping[str, Any], file: Path) -> None:
+    """Names of the model's classes and of its labels."""
+    classes = config.get("architectures")
+    if classes is not None and not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
+        raise CheckpointError(f"{file}: 'architectures' must be a list of names, not {classes!r:.80}.")
+    labels = config.get("id2label")
+    if labels is None:
+        return
+    if not isinstance(labels, dict) or not labels:
+        raise CheckpointError(f"{file}: 'id2label' must be a mapping of numbers to names, not {labels!r:.80}.")
+    for key in labels:
+        if not key.isdecimal() or len(key) > len(str(LARGEST)):
+            raise CheckpointError(f"{file}: the keys of 'id2label' must be whole numbers, not {key!r:.80}.")
+
+
+def _check_structure(config: Mapping[str, Any], family: Family, file: Path) -> None:
+    adaptive = Structure.from_config(config, where=str(file)).length_adaptive
+    if adaptive is None:
+        return
+    try:
+        validate_keep(adaptive.keep, family.layer_count(config))
+    except DialError as error:
+        raise CheckpointError(f"{file}: compressor.structure.length_adaptive: {error}") from error

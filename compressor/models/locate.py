@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from compressor.config.paths import expanded
 from compressor.errors import CheckpointError
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -17,19 +18,19 @@ def locate(path: str | Path) -> Path:
     Raises:
         CheckpointError: There is no such directory, and the hub does not have it or cannot be reached.
     """
-    folder = Path(path)
+    folder = expanded(path)
     if folder.is_dir():
         return folder
     if folder.exists():
         raise CheckpointError(f"{folder} is a file: a checkpoint is a directory written by save_pretrained.")
     if isinstance(path, Path) or not _HUB_NAME.fullmatch(path):
-        raise CheckpointError(f"there is no checkpoint directory {path}.")
+        raise CheckpointError(f"there is no checkpoint directory {folder}.")
     return _download(path)
 
 
 def hub_name(path: str | None) -> str | None:
     """The name under which `locate` asks the hub; None for the demo's teacher and for a local directory."""
-    return path if path is not None and not Path(path).exists() else None
+    return path if path is not None and not expanded(path).exists() else None
 
 
 def _download(name: str) -> Path:

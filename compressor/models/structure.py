@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from compressor.config.schema import Count, Ratio, parse, settings
+from compressor.errors import CheckpointError, RequestError
 
 MODEL_TYPE = "compressor"
 """`model_type` of checkpoints that plain transformers must not load."""
@@ -50,7 +51,17 @@ class Structure:
         return dataclasses.replace(self, length_adaptive=dataclasses.replace(self.length_adaptive, keep=keep))
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Structure:
-        """Read the structure of a `config.json` mapping; a stock config gives an empty one."""
-        entry = config.get("compressor", {}).get("structure", {})
-        return parse(cls, entry, where="config.json: compressor.structure")
+    def from_config(cls, config: Mapping[str, Any], *, where: str = "config.json") -> Structure:
+        """Read the structure of a `config.json` mapping; a stock config gives an empty one.
+
+        Raises:
+            CheckpointError: The structure is not one of ours; `where` names the file.
+        """
+        ours = config.get("compressor", {})
+        entry = ours.get("structure", {}) if isinstance(ours, Mapping) else ours
+        if not isinstance(entry, Mapping):
+            raise CheckpointError(f"{where}: compressor.structure must be a mapping, not {entry!r:.80}.")
+        try:
+            return parse(cls, entry, where=f"{where}: compressor.structure")
+        except RequestError as error:
+            raise CheckpointError(str(error)) from error

@@ -16,7 +16,7 @@ from compressor.errors import CheckpointError, StorageError
 from compressor.models import checkpoint
 from compressor.models.config_file import labels_of
 from compressor.models.length_adaptive import make_length_adaptive
-from compressor.models.locate import hub_name
+from compressor.models.locate import hub_name, locate
 from compressor.models.structure import LengthAdaptive, Structure
 from compressor.tasks import Task, make_task
 from tests.models.conftest import TASK_NAMES, largest_difference, make_inputs, make_model
@@ -266,6 +266,7 @@ def test_no_weights(folder: Path) -> None:
         ('{"model_type": "gpt2"}', "config.json has model_type 'gpt2', which is not a BERT-like encoder"),
         ('{"model_type": "bert"}', "config.json: 'num_hidden_layers' must be a whole number above zero, not None"),
         ('{"model_type": "compressor"}', "config.json lacks the entry 'compressor'"),
+        ("[" * 100_000, "config.json is nested too deeply to be read"),
     ],
 )
 def test_damaged_configs(folder: Path, content: str | None, message: str) -> None:
@@ -274,6 +275,58 @@ def test_damaged_configs(folder: Path, content: str | None, message: str) -> Non
         (folder / "config.json").write_text(content)
     with pytest.raises(CheckpointError, match=message):
         checkpoint.read_config(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"architectures": 5}, "'architectures' must be a list of names, not 5"),
+        ({"architectures": [5]}, r"'architectures' must be a list of names, not \[5\]"),
+        ({"compressor": 7}, "'compressor' must be a mapping, not 7"),
+        ({"compressor": {"structure": 3}}, "compressor.structure must be a mapping, not 3"),
+        ({"compressor": {"structure": {"depth": 3}}}, "unknown key 'depth' in .*config.json: compressor.structure"),
+        ({"compressor": {"structure": {"length_adaptive": {"keep": [1.0]}}}}, "length_adaptive: keep has 1 entr"),
+        ({"vocab_size": ...}, "'vocab_size' must be a whole number above zero, not None"),
+        ({"vocab_size": True}, "'vocab_size' must be a whole number above zero, not True"),
+        ({"vocab_size": 10**20}, "'vocab_size' must be a whole number above zero, not 10000"),
+        ({"max_position_embeddings": "512"}, "'max_position_embeddings' must be a whole number above zero, not '512'"),
+        ({"type_vocab_size": -1}, "'type_vocab_size' must be a whole number, not -1"),
+        ({"num_labels": "two"}, "'num_labels' must be a whole number above zero, not 'two'"),
+        ({"id2label": ["a"]}, "'id2label' must be a mapping of numbers to names"),
+        ({"id2label": {"first": "a"}}, "the keys of 'id2label' must be whole numbers, not 'first'"),
+    ],
+)
+def test_odd_entries_of_a_config(folder: Path, change: dict[str, Any], message: str) -> None:
+    edit_config(folder, **change)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        checkpoint.read_config(folder)
+    assert str(folder / "config.json") in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_numbers(folder: Path, value: float) -> None:
+    edit_weights(folder, lambda weights: weights["bert.encoder.layer.1.output.dense.weight"][0].fill_(value))
+    with pytest.raises(CheckpointError, match="layer.1.output.dense.weight' holds infinite or undefined numbers"):
+        checkpoint.load(folder, QUESTIONS)
+
+
+def test_large_weights_are_numbers(folder: Path) -> None:
+    edit_weights(folder, lambda weights: weights["bert.encoder.layer.1.output.dense.weight"].fill_(3e38))
+    checkpoint.load(folder, QUESTIONS)
+
+
+def test_a_padding_outside_the_vocabulary_cannot_be_built(folder: Path) -> None:
+    edit_config(folder, pad_token_id=10**6)
+    with pytest.raises(CheckpointError, match="does not describe a model that can be built"):
+        checkpoint.load(folder, QUESTIONS)
+
+
+def test_a_tilde_is_the_home_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folder.parent))
+    assert locate(f"~/{folder.name}") == folder
+    assert hub_name(f"~/{folder.name}") is None
+    with pytest.raises(CheckpointError, match="there is no checkpoint directory ~nobody-of-that-name/x"):
+        locate("~nobody-of-that-name/x")
 
 
 @pytest.mark.parametrize("change", [{"is_decoder": True}, {"position_embedding_type": "relative_key"}])
