@@ -1,18 +1,22 @@
 """Put a finished folder in place of another: whole, or not at all.
 
 A directory cannot be renamed over a full one, so the old one is moved aside first (`.<name>.old`). A swap that was
-cut short between the two renames is mended at the next start: the old folder is put back.
+cut short between the two renames is mended at the next start: the old folder is put back. Who writes or mends holds
+`.<name>.lock`, so that what lies beside the target then is known to be of processes that have ended.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
+import glob
 import shutil
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
+from compressor.disk import flush, flush_folder
 from compressor.errors import StorageError
 
 
@@ -22,17 +26,16 @@ def old_of(target: Path) -> Path:
 
 
 def mend(target: Path) -> None:
-    """Undo a swap that was cut short, and remove what ended processes left half-written beside `target`."""
+    """Undo a swap that was cut short, and remove what ended processes left half-written beside `target`.
+
+    Does nothing while another process writes there: it has mended already. Raises `StorageError`.
+    """
     try:
-        old = old_of(target)
-        if old.exists():
-            if target.exists():
-                shutil.rmtree(old)
-            else:
-                old.rename(target)
-        for left in target.parent.glob(f".{_glob_safe(target.name)}.new-*"):
-            if not _alive(left.name.rpartition("-")[2]):
-                shutil.rmtree(left, ignore_errors=True)
+        if old_of(target).exists() or _lock_of(target).exists() or _half_written(target):
+            with _alone(target, timeout=0):
+                _mend(target)
+    except Timeout:
+        return
     except OSError as error:
         raise StorageError(f"{target}: an interrupted write could not be mended: {error}.") from error
 
@@ -41,22 +44,46 @@ def mend(target: Path) -> None:
 def building(target: Path) -> Iterator[Path]:
     """An empty sibling of `target` to write into; it takes the target's place at the end, or leaves nothing behind.
 
-    Raises `StorageError` when the disk refuses (it may be full).
+    Waits while another process writes the same target. Raises `StorageError` when the disk refuses (it may be full).
     """
-    mend(target)
-    new = target.parent / f".{target.name}.new-{os.getpid()}"
+    new = target.parent / f".{target.name}.new-{uuid.uuid4().hex[:8]}"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(new, ignore_errors=True)
-        new.mkdir()
-        yield new
-        _flush(new)
-        _swap(new, target)
+        with _alone(target, timeout=-1):
+            try:
+                _mend(target)
+                new.mkdir()
+                yield new
+                flush(new)
+                _swap(new, target)
+            finally:
+                shutil.rmtree(new, ignore_errors=True)
     except OSError as error:
         reason = error.strerror or str(error)
         raise StorageError(f"cannot write {target}: {reason}. What was there before is unchanged.") from error
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
+
+
+@contextmanager
+def _alone(target: Path, *, timeout: float) -> Iterator[None]:
+    """Holds the lock of `target`; its file goes before it is released, so that nothing is left beside artifacts."""
+    lock = _lock_of(target)
+    with FileLock(lock, timeout=timeout):
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                lock.unlink()
+
+
+def _mend(target: Path) -> None:
+    old = old_of(target)
+    if old.exists():
+        if target.exists():
+            shutil.rmtree(old)
+        else:
+            old.rename(target)
+    for left in _half_written(target):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _swap(new: Path, target: Path) -> None:
@@ -69,40 +96,14 @@ def _swap(new: Path, target: Path) -> None:
         if old.exists() and not target.exists():
             old.rename(target)
         raise
-    _flush_folder(target.parent)
-    with contextlib.suppress(OSError):  # the new one is in place; the rest goes at the next start
+    flush_folder(target.parent)
+    with suppress(OSError):  # the new one is in place; the rest goes at the next start
         shutil.rmtree(old)
 
 
-def _flush(folder: Path) -> None:
-    """Make sure that every file is on the disk before the folder gets its name."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb+") as file:
-                os.fsync(file.fileno())
-    _flush_folder(folder)
+def _lock_of(target: Path) -> Path:
+    return target.parent / f".{target.name}.lock"
 
 
-def _flush_folder(folder: Path) -> None:
-    with contextlib.suppress(OSError):  # some file systems cannot flush a folder
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _alive(process: str) -> bool:
-    if not process.isdigit():
-        return False
-    try:
-        os.kill(int(process), 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
-
-
-def _glob_safe(name: str) -> str:
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
+def _half_written(target: Path) -> list[Path]:
+    return list(target.parent.glob(f".{glob.escape(target.name)}.new-*"))

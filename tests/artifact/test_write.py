@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -96,7 +97,7 @@ def kill_at(monkeypatch, step: str, target: Path):
     if step == "while writing":
         monkeypatch.setattr(write, "copy_tokenizer", lambda *_: stop())
     if step == "while flushing":
-        monkeypatch.setattr(swap, "_flush", lambda *_: stop())
+        monkeypatch.setattr(swap, "flush", lambda *_: stop())
 
 
 STEPS = ["while writing", "while flushing", "before the old one moves", "between the renames",
@@ -113,8 +114,7 @@ def test_a_write_that_is_killed_is_mended_at_the_next_start(parts, tmp_path, mon
         kill_at(patch, step, target)
         with pytest.raises(Killed):
             part.write(target, manifest=newer, overwrite=True)
-    for left in tmp_path.glob(".artifact.new-*"):
-        left.rename(left.with_name(".artifact.new-999999999"))  # of a process that has ended
+    (tmp_path / ".artifact.lock").touch()  # what is dead leaves its lock's file
     swap.mend(target)
     finished = step == "before the old one is removed"
     assert names(tmp_path) == ({"artifact"} if old or finished else set())
@@ -172,13 +172,50 @@ def test_a_folder_that_cannot_be_written_is_a_storage_error(parts, tmp_path):
         parts["text-classification"].write(blocked / "artifact")
 
 
-def test_half_written_folders_of_running_processes_stay(tmp_path):
-    running = tmp_path / f".artifact.new-{os.getppid()}"
-    ended, odd = tmp_path / ".artifact.new-999999999", tmp_path / ".artifact.new-x"
-    for folder in (running, ended, odd):
+def test_half_written_folders_stay_while_their_writer_lives(tmp_path):
+    target, others = tmp_path / "artifact", tmp_path / ".artifact[1].new-0"
+    ended = [tmp_path / f".artifact.new-{name}" for name in (os.getpid(), os.getppid(), "0123abcd")]
+    for folder in (others, *ended):
         folder.mkdir()
-    swap.mend(tmp_path / "artifact")
-    assert names(tmp_path) == {running.name}
+    with swap.building(target) as new:
+        assert names(tmp_path) == {new.name, ".artifact.lock", others.name}  # whatever its number, it has ended
+        swap.mend(target)
+        assert new.is_dir()
+        (new / "file").write_text("one")
+    assert names(tmp_path) == {"artifact", others.name}
+    assert names(target) == {"file"}
+
+
+def test_two_writers_of_one_target_wait_for_each_other(tmp_path):
+    target = tmp_path / "artifact"
+    seen = []
+
+    def second():
+        with swap.building(target) as folder:
+            seen.append(names(target))
+            (folder / "second").write_text("2")
+
+    thread = threading.Thread(target=second)
+    with swap.building(target) as folder:
+        thread.start()
+        thread.join(0.1)  # time enough for one that does not wait
+        (folder / "first").write_text("1")
+    thread.join()
+    assert seen == [{"first"}]
+    assert names(target) == {"second"}
+    assert names(tmp_path) == {"artifact"}
+
+
+def test_an_artifact_on_a_disk_that_cannot_be_written_is_still_looked_at(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    (tmp_path / "artifact").mkdir()
+    monkeypatch.setattr(swap, "FileLock", refuse)
+    swap.mend(tmp_path / "artifact")  # nothing to mend
+    swap.old_of(tmp_path / "artifact").mkdir()
+    with pytest.raises(StorageError, match="could not be mended.*Read-only file system"):
+        swap.mend(tmp_path / "artifact")
 
 
 def test_an_artifact_that_does_not_verify_is_not_written(parts, tmp_path):
