@@ -6,19 +6,24 @@ import hashlib
 import importlib.metadata
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from compressor import processor
 from compressor.cache import make_key
 from compressor.config.schema import to_mapping
 from compressor.devices import host
+from compressor.disk import write_text
 from compressor.request import PassEntry, Request, StageEntry
+
+EXPORT_VERSION = 2
+"""Raised when the export makes another graph of the same checkpoint and settings."""
 
 _TRAINING = ("torch", "transformers", "tokenizers", "accelerate")
 _EXPORT = ("torch", "transformers", "optimum", "optimum-onnx", "onnx")
 _PASSES = ("onnx", "onnxruntime", "nncf", "neural-compressor")
-_FAST_BFLOAT16 = frozenset(("avx512_bf16", "amx_bf16", "bf16"))
 _DESCRIBING = ("description", "why", "sources", "identity", "power")  # of a device; change no file
 
 
@@ -49,8 +54,17 @@ class Keys:
 
     def export(self, source: str) -> str:
         """The graph of the checkpoint `source`."""
-        parts = {"source": source, "task": self._task(), "dial": self.request.dial, "opset": self.request.opset}
-        return make_key("export", {**parts, "libraries": versions(_EXPORT)})
+        return make_key(
+            "export",
+            {
+                "version": EXPORT_VERSION,
+                "source": source,
+                "task": self._task(),
+                "dial": self.request.dial,
+                "opset": self.request.opset,
+                "libraries": versions(_EXPORT),
+            },
+        )
 
     def graph_pass(self, entry: PassEntry, source: str, checkpoint: str) -> str:
         """The graph that a pass makes of the graph `source`, which was exported from `checkpoint`."""
@@ -113,9 +127,9 @@ def precision(settings: Any) -> str | None:
     asked: str | None = getattr(settings, "precision", None)
     if asked != "auto":
         return asked
-    if any(Path("/dev").glob("nvidia[0-9]*")):
+    if processor.torch_sees_gpu():
         return "gpu"
-    return "bfloat16" if _FAST_BFLOAT16 & host.cpu_flags() else "float32"
+    return "bfloat16" if processor.fast_bfloat16() else "float32"
 
 
 def versions(names: Sequence[str]) -> dict[str, str]:
@@ -137,12 +151,7 @@ def file_fingerprint(file: Path) -> str:
 
 def folder_fingerprint(folder: Path, memo: Path) -> str:
     """SHA-256 over names and contents of a checkpoint's files; `memo` remembers large files by size and time."""
-    known: dict[str, str] = {}
-    if memo.is_file():
-        try:
-            known = json.loads(memo.read_text(encoding="utf-8"))
-        except ValueError:
-            known = {}
+    known = _known(memo)
     seen = dict(known)
     whole = hashlib.sha256()
     for file in sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")):
@@ -152,8 +161,16 @@ def folder_fingerprint(folder: Path, memo: Path) -> str:
             seen[tag] = file_fingerprint(file)
         whole.update(f"{file.name} {seen[tag]}\n".encode())
     if seen != known:
-        memo.parent.mkdir(parents=True, exist_ok=True)
-        temporary = memo.with_suffix(".new")
-        temporary.write_text(json.dumps(seen), encoding="utf-8")
-        temporary.replace(memo)
+        with suppress(OSError):  # the memo only saves time
+            write_text(memo, json.dumps(seen))
     return whole.hexdigest()
+
+
+def _known(memo: Path) -> dict[str, str]:
+    try:
+        found = json.loads(memo.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return (
+        {str(tag): value for tag, value in found.items() if isinstance(value, str)} if isinstance(found, dict) else {}
+    )

@@ -70,6 +70,7 @@ def identity(request: Request, steps: Sequence[PlannedStep], fingerprints: Mappi
             "dev": fingerprints["dev"],
             "device": to_mapping(request.device),
             "gates": to_mapping(request.gates),
+            "parity_tolerance": request.export.parity_tolerance,
             "measure": to_mapping(request.measure),
             "export_each_stage": request.export_each_stage,
         },

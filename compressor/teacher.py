@@ -9,11 +9,14 @@ from typing import Any
 from compressor.cache import Cache, make_key
 from compressor.config.run import TaskName
 from compressor.errors import TaskError
-from compressor.keys import file_fingerprint, folder_fingerprint
+from compressor.keys import file_fingerprint, folder_fingerprint, versions
 from compressor.models.config_file import labels_of, read_config
 from compressor.models.locate import locate
 from compressor.request import Request
 from compressor.stages.context import Checkpoint
+
+DEMO_VERSION = 1
+"""Raised when the demo's teacher is written out otherwise: another kind of tokenizer or other files."""
 
 _HEADS: dict[TaskName, str] = {
     "question-answering": "ForQuestionAnswering",
@@ -25,11 +28,22 @@ _HEADS: dict[TaskName, str] = {
 def teacher_key(request: Request, cache: Cache) -> str:
     """What the teacher's weights, config and tokenizer are, as a cache key."""
     if request.teacher.source == "demo":
-        from compressor.data.demo.teacher import WEIGHTS
-
-        return make_key("teacher", {"task": request.task, "weights": file_fingerprint(WEIGHTS)})
+        return _demo_key(request.task)
     folder = locate(request.teacher.path or "")
     return make_key("teacher", {"files": folder_fingerprint(folder, cache.root / ".fingerprints.json")})
+
+
+def _demo_key(task: TaskName) -> str:
+    from compressor.data.demo import vocabulary
+    from compressor.data.demo.teacher import WEIGHTS, shape
+
+    parts = {
+        "version": DEMO_VERSION,
+        "weights": file_fingerprint(WEIGHTS),
+        "config": shape(task),
+        "vocabulary": vocabulary.vocabulary(),
+    }
+    return make_key("teacher", {"task": task, **parts, "libraries": versions(("transformers", "tokenizers"))})
 
 
 def teacher_config(request: Request) -> dict[str, Any]:

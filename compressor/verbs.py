@@ -176,13 +176,18 @@ def cache(arguments: Arguments) -> int:
         gone, freed = kept.clean(_max_bytes(arguments.max_gb))
         Console().line(f"{gone} entries removed, {freed / 1e6:.1f} MB freed in {kept.root}")
         return 0
-    entries = kept.entries()
+    entries, unfinished = kept.entries(), kept.unfinished()
     table = simple_table("key", "MB", "last used", "what it is", right=(1,))
-    for entry in entries:
-        table.add_row(entry.key, f"{entry.size_bytes / 1e6:.1f}", _when(entry.last_used), entry.title)
-    if entries:
+    rows = [(entry, entry.title) for entry in entries] + [
+        (left, "unfinished: a run goes on here") for left in unfinished
+    ]
+    for item, title in rows:
+        table.add_row(item.key, f"{item.size_bytes / 1e6:.1f}", _when(item.last_used), title)
+    if rows:
         out().print(table)
-    Console().line(f"{len(entries)} entries, {sum(e.size_bytes for e in entries) / 1e6:.1f} MB in {kept.root}")
+    also = f" and {len(unfinished)} unfinished" if unfinished else ""
+    total = sum(item.size_bytes for item, _ in rows)
+    Console().line(f"{len(entries)} entries{also}, {total / 1e6:.1f} MB in {kept.root}")
     return 0
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Literal
 
 import torch
 
-_FAST_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # the last one is ARM's name
+from compressor import processor
 
 
 def training_device() -> torch.device:
@@ -17,25 +15,11 @@ def training_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-@functools.cache
-def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
-    """Instruction-set flags of the first CPU; empty where the system does not say."""
-    try:
-        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return frozenset()
-    for line in text.splitlines():
-        name, _, value = line.partition(":")
-        if name.strip() in ("flags", "Features"):
-            return frozenset(value.split())
-    return frozenset()
-
-
 def fast_bfloat16(device: torch.device, flags: frozenset[str] | None = None) -> bool:
     """Whether the device has instructions for bfloat16 products (not merely an emulation)."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(_FAST_FLAGS & (cpu_flags() if flags is None else flags))
+    return processor.fast_bfloat16(flags)
 
 
 def autocast(precision: Literal["auto", "float32", "bfloat16"], device: torch.device) -> AbstractContextManager[object]:

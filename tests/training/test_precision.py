@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from pathlib import Path
 
 import pytest
 import torch
@@ -19,23 +18,6 @@ CPU = torch.device("cpu")
 )
 def test_bfloat16_is_fast_where_the_cpu_has_instructions_for_it(flags: set[str], fast: bool) -> None:
     assert precision.fast_bfloat16(CPU, frozenset(flags)) is fast
-
-
-@pytest.mark.parametrize(
-    ("text", "flags"),
-    [
-        ("processor\t: 0\nflags\t\t: fpu avx512_bf16\nbogomips: 1\n", {"fpu", "avx512_bf16"}),
-        ("processor\t: 0\nFeatures\t: asimd bf16\n", {"asimd", "bf16"}),
-        ("nothing of this kind\n", set()),
-    ],
-)
-def test_flags_of_x86_and_arm(tmp_path: Path, text: str, flags: set[str]) -> None:
-    (tmp_path / "cpuinfo").write_text(text)
-    assert precision.cpu_flags(tmp_path / "cpuinfo") == flags
-
-
-def test_a_system_without_cpuinfo(tmp_path: Path) -> None:
-    assert precision.cpu_flags(tmp_path / "none") == frozenset()
 
 
 @pytest.mark.parametrize(("fast", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
