@@ -7,10 +7,13 @@ import datetime
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_json
 
 from compressor.config.run import TASK_NAMES
 from compressor.errors import ArtifactError
@@ -27,6 +30,8 @@ REPRODUCIBLE = {
     "latency, memory, energy": "no: measured, and only true of the machine that is named beside them",
 }
 """What a second run of the same request gives again, and what not."""
+
+_KINDS = {dict: "mapping", list: "list", str: "text", int: "whole number", float: "number"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +144,7 @@ class Manifest:
         """Read `manifest.json`; raises `ArtifactError` for a damaged one, another program's, or a newer format."""
         try:
             values = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ArtifactError(f"{where} is damaged: {error}.") from error
         if not isinstance(values, dict) or not isinstance(values.get("format"), int) or "request_key" not in values:
             raise ArtifactError(f"{where} was not written by compressor: it is not an artifact of ours.")
@@ -149,6 +154,10 @@ class Manifest:
             )
         try:
             return _build(cls, values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(map(str, first["loc"]))
+            raise ArtifactError(f"{where} is damaged: '{key}' = {first['input']!r:.80}: {first['msg']}.") from error
         except (TypeError, ValueError, AttributeError, KeyError) as error:
             raise ArtifactError(f"{where} is damaged: {error}.") from error
 
@@ -185,15 +194,52 @@ def _build(cls: type[Manifest], values: Mapping[str, Any]) -> Manifest:
     given = dict(values)
     if given.get("task") not in TASK_NAMES:
         raise ValueError(f"task is {given.get('task')!r}")
-    kinds: dict[str, type] = {"files": dict, "labels": list, "metrics": dict, "preprocessing": dict, "decoding": dict,
-                              "request": dict, "device": dict}  # fmt: skip
-    for key, kind in kinds.items():
-        if not isinstance(given.get(key), kind):
-            raise TypeError(f"'{key}' is missing or not a {'list' if kind is list else 'mapping'}")
+    for key, kind in _needed(given["task"], multi_label=given.get("multi_label") is True):
+        _need(given, key, kind)
     given["measurements"] = [Measurement(**entry) for entry in given.get("measurements", [])]
     given["stages"] = [StageRow(**entry) for entry in given.get("stages", [])]
     dial = given.get("dial")
     if dial is not None:
         settings = [DialSetting(**entry) for entry in dial.get("settings", [])]
         given["dial"] = Dial(**{**dial, "settings": settings})
-    return cls(**given)
+    cls(**given)  # refuses entries that it does not know
+    manifest = TypeAdapter(cls).validate_json(to_json(values), strict=True)
+    for setting in manifest.dial.settings if manifest.dial else []:
+        _check_keep(f"keep of '{setting.name}'", setting.keep, manifest)
+    if manifest.dial:
+        _check_keep("default", manifest.dial.default, manifest)
+    return manifest
+
+
+def _needed(task: str, *, multi_label: bool) -> list[tuple[str, type]]:
+    """Entries that every reader relies on, by path, and what each must be."""
+    mappings = [
+        "files", "metrics", "preprocessing", "decoding", "request", "request.recipe", "request.data",
+        "request.features", "request.export", "request.gates", "request.measure", "device", "data", "data.fingerprints",
+    ]  # fmt: skip
+    counts = ["preprocessing.max_length", "preprocessing.pad_id"]
+    if task == "question-answering":
+        counts += ["preprocessing.doc_stride", "decoding.n_best", "decoding.max_answer_length"]
+    numbers = ["request.export.parity_tolerance", *(["decoding.threshold"] if multi_label else [])]
+    return [
+        *((key, dict) for key in mappings),
+        ("labels", list),
+        *((key, int) for key in counts),
+        *((key, float) for key in numbers),
+        ("data.fingerprints.dev", str),
+    ]
+
+
+def _need(values: Mapping[str, Any], key: str, kind: type) -> None:
+    value: Any = values
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    kinds = (int, float) if kind is float else kind
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        raise TypeError(f"'{key}' is missing or not a {_KINDS[kind]}")
+
+
+def _check_keep(name: str, keep: Sequence[float], manifest: Manifest) -> None:
+    layers = manifest.dial.layers if manifest.dial else 0
+    if len(keep) != layers or not all(0 < fraction <= 1 for fraction in keep):
+        raise ValueError(f"the dial's {name} is not a fraction for each of {layers} layers")

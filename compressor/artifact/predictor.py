@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from compressor.artifact import manifest as manifests
 from compressor.artifact.manifest import DialSetting
 from compressor.artifact.sample import Model, check_keep
+from compressor.config.paths import expanded
 from compressor.errors import ArtifactError, DeviceError, DialError, RequestError
 
 FULL = "full"
@@ -26,6 +27,7 @@ class Predictor:
         ArtifactError: The folder is not an artifact, or damaged.
         DialError: A length configuration that grows, leaves (0, 1], has the wrong size or does not exist.
         DeviceError: The execution provider is not there.
+        RequestError: `providers`, `threads` or `batch_size` is not what it must be.
     """
 
     def __init__(
@@ -40,7 +42,8 @@ class Predictor:
         providers: Sequence[str] = ("CPUExecutionProvider",),
         batch_size: int = 8,
     ) -> None:
-        self.folder = Path(folder)
+        _check_options(threads, providers, batch_size)
+        self.folder = expanded(folder)
         self.manifest = manifests.read(self.folder)
         try:
             self._model = Model(self.folder, threads=threads, providers=providers, batch_size=batch_size)
@@ -84,6 +87,10 @@ class Predictor:
         Text classification takes a text (with `pair=`), a tuple of two or a mapping {text, pair}: {label, score,
         scores} or, with several labels, {labels, scores}. Token classification takes a text, or a mapping {words}
         with a list of words: {entities, words}. Long contexts are read in windows; long texts are cut.
+
+        Raises:
+            RequestError: An input is not what the task needs.
+            DialError: As above.
         """
         given = self._choose(keep, setting, budget, budget_ms)
         chosen = self.keep if given is None else given
@@ -158,9 +165,38 @@ class Predictor:
         words = item.get("words")
         if self.task == "token-classification" and isinstance(words, list | tuple):
             if all(isinstance(word, str) for word in words):
+                _check_characters(words)
                 return {"words": list(words)}
             item = {}
         needed = ("question", "context") if self.task == "question-answering" else ("text",)
-        if any(not isinstance(item.get(name), str) for name in needed):
-            raise RequestError(f"{self.task} needs {' and '.join(needed)} as text, not {entry!r:.80}.")
+        texts = [*needed, *(["pair"] if "pair" in item else [])]
+        if any(not isinstance(item.get(name), str) for name in texts):
+            raise RequestError(f"{self.task} needs {' and '.join(texts)} as text, not {entry!r:.80}.")
+        _check_characters(item[name] for name in texts)
         return item
+
+
+def _check_options(threads: int | None, providers: Sequence[str], batch_size: int) -> None:
+    if isinstance(providers, str):
+        raise RequestError(f"providers = {providers!r} is not possible: give a list of names, [{providers!r}].")
+    if not providers or not all(isinstance(name, str) for name in providers):
+        raise RequestError(
+            f"providers = {providers!r} is not possible: name at least one, such as CPUExecutionProvider."
+        )
+    for name, value in (("threads", threads), ("batch_size", batch_size)):
+        if name == "threads" and value is None:
+            continue
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise RequestError(f"{name} = {value!r} is not possible: give a whole number above zero.")
+
+
+def _check_characters(texts: Iterable[str]) -> None:
+    """Half of a character (a lone surrogate) has no UTF-8 form, so that no tokenizer takes it."""
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise RequestError(
+                f"there is half of a character (a lone surrogate, {text[error.start]!a}) at character {error.start} "
+                "of a text: decode it anew or leave it out."
+            ) from error

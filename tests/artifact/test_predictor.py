@@ -207,6 +207,36 @@ def test_wrong_words_are_request_errors(artifacts):
     assert predictor([]) == []
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"providers": ()}, r"providers = \(\) is not possible: name at least one, such as CPUExecutionProvider"),
+        ({"providers": "CPUExecutionProvider"}, r"give a list of names, \['CPUExecutionProvider'\]"),
+        ({"providers": [1]}, "name at least one"),
+        ({"batch_size": 0}, "batch_size = 0 is not possible: give a whole number above zero"),
+        ({"batch_size": None}, "batch_size = None is not possible"),
+        ({"batch_size": 1.5}, "batch_size = 1.5 is not possible"),
+        ({"threads": -1}, "threads = -1 is not possible"),
+    ],
+)
+def test_options_that_are_not_possible(artifacts, options, message):
+    with pytest.raises(RequestError, match=message):
+        Predictor(artifacts["fixed"], **options)
+
+
+def test_half_of_a_character_is_a_request_error(artifacts):
+    message = r"half of a character \(a lone surrogate, '.ud800'\) at character 2"
+    with pytest.raises(RequestError, match=message):
+        Predictor(artifacts["fixed"], threads=1)(question="a \ud800", context="b")
+    with pytest.raises(RequestError, match=message):
+        Predictor(artifacts["token-classification"], threads=1)({"words": ["a", "b \ud800"]})
+    texts = Predictor(artifacts["text-classification"], threads=1)
+    with pytest.raises(RequestError, match=message):
+        texts("a", pair="a \ud800")
+    with pytest.raises(RequestError, match="text-classification needs text and pair as text"):
+        texts("a", pair=3)
+
+
 def test_a_provider_that_is_not_there_is_a_device_error(artifacts):
     with pytest.raises(DeviceError, match="CUDAExecutionProvider is not available here"):
         Predictor(artifacts["fixed"], providers=["CUDAExecutionProvider", "CPUExecutionProvider"])

@@ -9,6 +9,7 @@ from onnx import helper, numpy_helper
 
 from compressor.artifact import manifest as manifests
 from compressor.artifact.manifest import Manifest
+from compressor.artifact.predictor import Predictor
 from compressor.artifact.verify import verify
 from compressor.errors import ArtifactError
 
@@ -49,6 +50,7 @@ def test_a_manifest_reads_back_as_it_was_written(artifacts):
     ("text", "message"),
     [
         ("{", "is damaged: "),
+        ("[" * 100_000, "is damaged: "),
         ("[]", "was not written by compressor"),
         ('{"format": 1}', "was not written by compressor"),
         ('{"format": 2, "request_key": "x"}', "has format 2, this version reads up to 1: install a newer compressor"),
@@ -60,6 +62,48 @@ def test_manifests_that_cannot_be_read(copy, text, message):
     (copy / "manifest.json").write_text(text)
     with pytest.raises(ArtifactError, match=message):
         verify(copy)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("request.recipe", "minilm", "'request.recipe' is missing or not a mapping"),
+        ("request.data", None, "'request.data' is missing or not a mapping"),
+        ("request.export", {}, "'request.export.parity_tolerance' is missing or not a number"),
+        ("data", {}, "'data.fingerprints' is missing or not a mapping"),
+        ("data.fingerprints", {"train": "0"}, "'data.fingerprints.dev' is missing or not a text"),
+        ("preprocessing", {}, "'preprocessing.max_length' is missing or not a whole number"),
+        ("preprocessing.doc_stride", "6", "'preprocessing.doc_stride' is missing or not a whole number"),
+        ("decoding.n_best", True, "'decoding.n_best' is missing or not a whole number"),
+        ("seed", "7", "'seed' = '7': Input should be a valid integer"),
+        ("teacher", 3, "'teacher' = 3: Input should be a"),
+        ("metrics.f1", "good", "'metrics.f1' = 'good': Input should be a valid number"),
+        ("files", {"model.onnx": 3}, "'files.model.onnx' = 3: Input should be a valid string"),
+        ("dial.layers", "three", "'dial.layers' = 'three': Input should be a valid integer"),
+        ("dial.layers", 4, "the dial's keep of '.*' is not a fraction for each of 4 layers"),
+        ("dial.default", [1.0, 0.5], "the dial's default is not a fraction for each of 3 layers"),
+        ("dial.settings", [{"name": "x", "keep": [1, 2, 3]}], "the dial's keep of 'x' is not a fraction for each of 3"),
+        ("stages", [{"name": "x", "macs": "many"}], "'stages.0.macs' = 'many': Input should be a valid integer"),
+    ],
+)
+def test_odd_entries_are_damage(copy, path, value, message):
+    values = json.loads((copy / "manifest.json").read_text())
+    *parents, last = path.split(".")
+    entry = values
+    for name in parents:
+        entry = entry[name]
+    entry[last] = value
+    (copy / "manifest.json").write_text(json.dumps(values))
+    for read in (verify, Predictor):
+        with pytest.raises(ArtifactError, match=f"manifest.json is damaged: {message}"):
+            read(copy)
+
+
+def test_a_threshold_is_needed_for_several_labels(artifacts, tmp_path):
+    shutil.copytree(artifacts["multi-label"], tmp_path / "artifact")
+    edit(tmp_path / "artifact", decoding={})
+    with pytest.raises(ArtifactError, match=r"'decoding\.threshold' is missing or not a number"):
+        verify(tmp_path / "artifact")
 
 
 def test_unknown_entries_are_damage(copy):
