@@ -28,6 +28,7 @@ def run(arguments: Arguments) -> int:
     from compressor.request import build
 
     _no_words(arguments)
+    _only_options(arguments, "--multirun", "--config-dir")
     if arguments.multirun:
         return _run_many(arguments)
     request = build(arguments.settings, config_dirs=arguments.config_dirs)
@@ -63,7 +64,7 @@ def list_(arguments: Arguments) -> int:
     from compressor.request.folders import own_folder
 
     _no_settings(arguments)
-    _no_multirun(arguments)
+    _only_options(arguments, "--config-dir")
     own = [own_folder(place) for place in arguments.config_dirs]
     for word in arguments.words:
         if word not in SECTIONS:
@@ -108,6 +109,7 @@ def plan(arguments: Arguments) -> int:
     from compressor.request.overrides import sweep
 
     _no_words(arguments)
+    _only_options(arguments, "--multirun", "--config-dir")
     combinations = sweep(arguments.settings) if arguments.multirun else [arguments.settings]
     requests = [build(settings, config_dirs=arguments.config_dirs) for settings in combinations]
     for place, (settings, request) in enumerate(zip(combinations, requests, strict=True), start=1):
@@ -137,7 +139,7 @@ def _show_plan(request: Request) -> None:
 def verify(arguments: Arguments) -> int:
     """Check an artifact's files, graph and that it runs."""
     folder = _one_folder(arguments)
-    _no_multirun(arguments)
+    _only_options(arguments)
     _no_settings(arguments)
     from compressor.artifact.verify import verify as verify_artifact
 
@@ -150,7 +152,7 @@ def verify(arguments: Arguments) -> int:
 def validate(arguments: Arguments) -> int:
     """Measure an artifact anew on this machine, against a device's profile and the artifact's own gates."""
     folder = _one_folder(arguments)
-    _no_multirun(arguments)
+    _only_options(arguments, "--config-dir")
     _only_measured_anew(arguments)
     from compressor.revalidate import revalidate
 
@@ -169,6 +171,7 @@ def validate(arguments: Arguments) -> int:
 def cache(arguments: Arguments) -> int:
     """Show or clean what is kept between runs."""
     words = arguments.words
+    _only_options(arguments, *(["--max-gb"] if words == ["clean"] else []))
     if words not in (["list"], ["clean"]):
         raise UnknownNameError("cache", " ".join(words) or "(nothing)", ("list", "clean"))
     kept = Cache(_output(arguments) / ".cache")
@@ -229,9 +232,15 @@ def _no_words(arguments: Arguments) -> None:
         raise RequestError(f"'{arguments.words[0]}' is not understood: settings are given as KEY=VALUE.")
 
 
-def _no_multirun(arguments: Arguments) -> None:
-    if arguments.multirun:
-        raise RequestError(f"--multirun means nothing to {arguments.verb}: it is for runs and for plan.")
+def _only_options(arguments: Arguments, *options: str) -> None:
+    given = {
+        "--multirun": arguments.multirun,
+        "--config-dir": bool(arguments.config_dirs),
+        "--max-gb": arguments.max_gb is not None,
+    }
+    for name, there in given.items():
+        if there and name not in options:
+            raise RequestError(f"{name} means nothing to {arguments.verb}.")
 
 
 def _only_measured_anew(arguments: Arguments) -> None:

@@ -141,8 +141,8 @@ def _teacher(values: Mapping[str, Any], where: str) -> TeacherSettings:
 def _data(values: Mapping[str, Any], where: str) -> DataSettings:
     data = parse(DataSettings, values, where=where)
     names = ("train", "dev", "labels") if data.source == "files" else ("labels",)
-    given = {name: value for name in names if (value := getattr(data, name)) is not None}
-    return dataclasses.replace(data, **{name: _at_home(value) for name, value in given.items()})
+    paths: dict[str, Any] = {name: _at_home(value) for name in names if (value := getattr(data, name)) is not None}
+    return dataclasses.replace(data, **paths)
 
 
 def _at_home(path: str) -> str:
