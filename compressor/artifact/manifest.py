@@ -213,10 +213,9 @@ def _build(cls: type[Manifest], values: Mapping[str, Any]) -> Manifest:
 
 def _needed(task: str, *, multi_label: bool) -> list[tuple[str, type]]:
     """Entries that every reader relies on, by path, and what each must be."""
-    mappings = [
-        "files", "metrics", "preprocessing", "decoding", "request", "request.recipe", "request.data",
-        "request.features", "request.export", "request.gates", "request.measure", "device", "data", "data.fingerprints",
-    ]  # fmt: skip
+    mappings = ["files", "metrics", "preprocessing", "decoding", "request", "device", "teacher.metrics"]
+    mappings += [f"request.{name}" for name in ("recipe", "data", "features", "export", "gates", "measure")]
+    mappings += ["data.fingerprints"]
     counts = ["preprocessing.max_length", "preprocessing.pad_id"]
     if task == "question-answering":
         counts += ["preprocessing.doc_stride", "decoding.n_best", "decoding.max_answer_length"]

@@ -141,7 +141,7 @@ def make_parts(folder: Path, name: str, *, dial: str | None = None, multi_label:
                  "measure": {}, "export": {"parity_tolerance": 1e-3}},
         request_key="k" * 8,
         device={"name": "host", "description": "this machine", "number_format": "float32", "why": "it is | simple"},
-        teacher={"name": "/home/somebody/models/my-teacher", "metric": 90.0},
+        teacher={"name": "/home/somebody/models/my-teacher", "metrics": {metric: 90.0}},
         data={"name": "demo", "fingerprints": {"dev": "0" * 64}},
         seed=7,
         preprocessing=artifact_config.preprocessing_settings(task, tokenizer),
