@@ -122,7 +122,7 @@ def _settings(
 def _lines(
     metrics: Mapping[str, float], before: Mapping[str, Any], found: Evaluation, speed: Speed
 ) -> list[tuple[str, str, str]]:
-    lines = [(name, f"{metrics[name]:.2f}", f"{value:.2f}") for name, value in found.metrics.items()]
+    lines = [(name, _figure(metrics.get(name)), _figure(value)) for name, value in found.metrics.items()]
     now = speed.to_mapping()
     for name, key, unit in (
         ("p50", "p50_ms", "ms"),
@@ -135,5 +135,5 @@ def _lines(
     return lines
 
 
-def _figure(value: float | None, unit: str) -> str:
-    return "" if value is None else f"{value:.2f} {unit}"
+def _figure(value: float | None, unit: str = "") -> str:
+    return "" if value is None else f"{value:.2f} {unit}".rstrip()
