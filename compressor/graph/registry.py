@@ -56,7 +56,7 @@ PASSES: dict[str, PassSpec] = {
             changes="size, speed",
             settings="compressor.graph.passes.quantize.settings:QuantizeSettings",
             run="compressor.graph.passes.quantize.quantize:run",
-            version=1,
+            version=2,
             reads=("calibration", "search"),
         ),
         PassSpec(

@@ -34,8 +34,8 @@ def calibration_feeds(model: onnx.ModelProto, settings: QuantizeSettings, contex
     examples = context.data.calibration[: settings.samples]
     if not examples:
         raise RequestError(
-            "quantize: static int8 needs calibration data, which is a part of the training data, and there is none: "
-            "give data.train and data.calibration above 0, or use mode: dynamic."
+            "quantize: static int8 needs calibration data, as smooth: on does; it is a part of the training data, and "
+            "there is none: give data.train and data.calibration above 0, or use mode: dynamic and smooth: auto."
         )
     names = [entry.name for entry in model.graph.input]
     windows = Windows(context.task, context.tokenizer, examples, names, settings.batch_size)
@@ -75,6 +75,25 @@ def collect_ranges(
         "entropy": CalibrationMethod.Entropy,
     }
     return TensorsData(method[settings.calibration], found)
+
+
+def loudest(
+    model: onnx.ModelProto, tensors: Sequence[str], feeds: Sequence[Feed], context: PassContext, folder: Path
+) -> dict[str, NDArray[np.float32]]:
+    """The largest magnitude of each tensor's last axis over all feeds: [channels] a tensor.
+
+    `folder` is for the graph with the extra outputs.
+    """
+    session = _watched(model, tensors, folder)
+    found: dict[str, NDArray[np.float32]] = {}
+    with context.progress.bar("listening for loud channels", len(feeds)) as bar:
+        for batch in _runs(session, tensors, feeds):
+            for name, values in batch.items():
+                channels = np.abs(values).reshape(-1, values.shape[-1]).max(axis=0)
+                found[name] = np.maximum(found[name], channels) if name in found else channels
+            bar.advance()
+    (folder / "calibration.onnx").unlink()
+    return found
 
 
 def _watched(model: onnx.ModelProto, tensors: Sequence[str], folder: Path) -> onnxruntime.InferenceSession:

@@ -22,6 +22,7 @@ from compressor.graph.passes.quantize.integer_ops import to_integer_products
 from compressor.graph.passes.quantize.onnxruntime_backend import dynamic_int8, static_int8
 from compressor.graph.passes.quantize.scheme import Scheme, resolve
 from compressor.graph.passes.quantize.settings import QuantizeSettings
+from compressor.graph.passes.quantize.smooth import smooth
 
 
 def run(source: Path, target: Path, settings: object, context: PassContext) -> PassResult:
@@ -70,6 +71,9 @@ def _quantize(
                 "quantize: embeddings: int8 found no word embeddings that are looked up by a plain Gather: take it "
                 "out, or fuse without the embedding layer."
             )
+    if _smooths(scheme, settings, context):
+        feeds = calibration_feeds(model, settings, context)
+        notes["smoothed"] = smooth(model, chosen, feeds, context, target.parent)
     if scheme.mode == "dynamic":
         dynamic_int8(model, chosen, scheme, target)
     else:
@@ -94,3 +98,10 @@ def _quantize(
     if done < wanted and settings.max_drop is None:
         context.progress.line(f"quantize: {done} of {wanted} products became int8.")
     return notes | {"quantized": done, "wanted": wanted, "products": wanted + len(left), "float32": left}
+
+
+def _smooths(scheme: Scheme, settings: QuantizeSettings, context: PassContext) -> bool:
+    """Whether loud channels are smoothed first: not where NNCF does it itself, nor by itself without data."""
+    if settings.smooth == "off" or scheme.backend == "nncf":
+        return False
+    return settings.smooth == "on" or bool(context.data.calibration)

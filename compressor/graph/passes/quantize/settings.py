@@ -38,4 +38,5 @@ class QuantizeSettings:
     percentile: Annotated[float, Field(gt=50, le=100)] = 99.999  # calibration: percentile
     samples: Count | None = None  # calibration examples; None: all
     batch_size: Count = 4  # windows a calibration run
+    smooth: Literal["auto", "on", "off"] = "auto"  # loud channels of activations; auto: where there is calibration data
     max_drop: NonNegative | None = None  # nncf: points that int8 may lose; layers go back to float until it holds
