@@ -1,6 +1,6 @@
 """`train()` against a plain PyTorch loop doing the same passes.
 
-`python benchmarks/training_loop.py --teacher DIR --train FILE`
+`python benchmarks/training_loop.py --teacher DIR --train FILE --dev FILE`
 
 Each run is a process of its own, the two in turn; prints samples a second (after the first updates) and peak memory.
 """
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> dict[str, float]:
     torch.manual_seed(0)
     task = make_task("question-answering", FeatureSettings())
     settings = LengthAdaptiveSettings(max_steps=options.steps, batch_size=options.batch_size)
-    examples = data_room.load(DataSettings(source="files", train=options.train), task.name, 0).train[:2000]
+    examples = data_room.load(DataSettings(source="files", train=options.train, dev=options.dev), task.name, 0).train[:2000]
     tokenizer = load_tokenizer(Path(options.teacher))
     features = task.features(examples, tokenizer, labelled=True)[: options.steps * options.batch_size]
     model = load(Path(options.teacher), task)
@@ -94,6 +94,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--teacher", required=True)
     parser.add_argument("--train", required=True, help="SQuAD JSON file")
+    parser.add_argument("--dev", required=True, help="SQuAD JSON file that is kept out of the training data")
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
