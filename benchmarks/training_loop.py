@@ -40,7 +40,8 @@ def run(options: argparse.Namespace) -> dict[str, float]:
     torch.manual_seed(0)
     task = make_task("question-answering", FeatureSettings())
     settings = LengthAdaptiveSettings(max_steps=options.steps, batch_size=options.batch_size)
-    examples = data_room.load(DataSettings(source="files", train=options.train, dev=options.dev), task.name, 0).train[:2000]
+    source = DataSettings(source="files", train=options.train, dev=options.dev)
+    examples = data_room.load(source, task.name, 0).train[:2000]
     tokenizer = load_tokenizer(Path(options.teacher))
     features = task.features(examples, tokenizer, labelled=True)[: options.steps * options.batch_size]
     model = load(Path(options.teacher), task)
