@@ -133,14 +133,17 @@ def _dial(steps: Steps, graph: Graph, artifact: Row) -> Dial | None:
     structure = Structure.from_config(config)
     if structure.length_adaptive is None or artifact.keep is None:
         return None
-    full, length = [1.0] * len(artifact.keep), steps.task.max_length
-    table = dials.read_table(graph.path)
+
+    def counted(keep: Sequence[float]) -> int:
+        """MACs at the length that every other row of the manifest is counted at."""
+        return macs.count(config, structure, length=steps.task.max_length, keep=keep, task=steps.task.name)
+
     return make_dial(
         kind=steps.request.dial,
         default=artifact.keep,
         minimum=structure.length_adaptive.minimum,
-        full_macs=None if table else macs.count(config, structure, length=length, keep=full, task=steps.task.name),
-        rows=table,
+        full_macs=counted([1.0] * len(artifact.keep)),
+        rows=[{**row, "macs": counted(row["keep"])} for row in dials.read_table(graph.path)],
         metric=steps.task.metric_names[0],
         measured_on=identity.measured_on(steps.request.device),
     )
