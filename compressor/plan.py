@@ -15,7 +15,7 @@ from compressor.models import macs
 from compressor.models.families import family_of
 from compressor.models.structure import Structure
 from compressor.request import Request, StageEntry
-from compressor.request.steps import Entry
+from compressor.request.steps import TEACHER, Entry
 from compressor.stages.registry import stage_spec
 from compressor.teacher import labels_for, made_for, teacher_config, teacher_key
 
@@ -35,7 +35,7 @@ class PlannedStep:
 def teacher_stage() -> StageEntry:
     """The fine-tuning that a teacher without a head for the task gets first."""
     spec = stage_spec("finetune")
-    return Entry("teacher", spec, spec.load_settings()())
+    return Entry(TEACHER, spec, spec.load_settings()())
 
 
 def planned_steps(

@@ -19,6 +19,7 @@ from compressor.models.config_file import read_config
 from compressor.models.structure import Structure
 from compressor.progress import Progress
 from compressor.request import PassEntry, Request, StageEntry
+from compressor.request.steps import TEACHER
 from compressor.stages.context import Checkpoint, StageContext
 from compressor.tasks.base import Feature, Task
 from compressor.validation.metric import Evaluation
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 MODEL = "model.onnx"
-TEACHER = "teacher"
-"""Key of the stage that fine-tunes a teacher without a head; no stage of a recipe may be called so."""
 
 
 @dataclass(frozen=True)

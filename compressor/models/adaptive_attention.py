@@ -7,15 +7,12 @@ real token ([CLS]) pays to it. (The exported graph computes the same with operat
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 from torch.nn.functional import dropout as drop_out
 from torch.nn.functional import scaled_dot_product_attention
 
-Queries = Literal["all", "first"]
-"""Whose attention makes a token significant: that of all real tokens, or that of the first real one."""
+from compressor.models.structure import Significance
 
 
 def adaptive_attention(
@@ -26,7 +23,7 @@ def adaptive_attention(
     count: int | None,
     *,
     heads: int,
-    significance: Queries = "all",
+    significance: Significance = "all",
     protect_first: bool = False,
     dropout: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
@@ -56,14 +53,12 @@ def adaptive_attention(
     if count is None:
         order = torch.arange(length, device=query.device).expand(batch, length)
         context = scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
-    elif significance == "first":
-        order = _order_by_first(query, key, attention_mask, bias, scale, protect_first)
-        context = scaled_dot_product_attention(
-            _take(query, order[:, :count]), key, value, attn_mask=bias, dropout_p=dropout
-        )
-    elif _has_fused_training(query):
+    elif significance == "first" or _has_fused_training(query):
         with torch.no_grad():
-            order = _order(_probabilities(query, key, bias, scale), attention_mask, protect_first)
+            if significance == "first":
+                order = _order_by_first(query, key, attention_mask, bias, scale, protect_first)
+            else:
+                order = _order(_probabilities(query, key, bias, scale), attention_mask, protect_first)
         context = scaled_dot_product_attention(
             _take(query, order[:, :count]), key, value, attn_mask=bias, dropout_p=dropout
         )
@@ -99,7 +94,6 @@ def _order(probabilities: Tensor, attention_mask: Tensor | None, protect_first: 
     return _sorted(significance(probabilities, attention_mask), attention_mask, protect_first)
 
 
-@torch.no_grad()
 def _order_by_first(
     query: Tensor, key: Tensor, attention_mask: Tensor | None, bias: Tensor | None, scale: float, protect_first: bool
 ) -> Tensor:

@@ -13,6 +13,8 @@ from typing import Any, Literal
 from compressor.config.schema import Count, Ratio, parse, settings
 from compressor.errors import CheckpointError, RequestError
 
+Significance = Literal["all", "first"]
+"""Whose attention makes a token significant: that of all real tokens, or that of the first real one."""
 MODEL_TYPE = "compressor"
 """`model_type` of checkpoints that plain transformers must not load."""
 
@@ -25,7 +27,7 @@ class LengthAdaptive:
     minimum: Count = 2  # tokens that are never dropped below
     restore: bool = True  # give dropped tokens back to heads that read every token
     protect_first: bool = False  # [CLS] at position 0 always stays
-    significance: Literal["all", "first"] = "all"  # whose attention counts: every real token's, or the first one's
+    significance: Significance = "all"  # whose attention counts: every real token's, or the first one's
 
 
 @settings

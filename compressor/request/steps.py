@@ -9,7 +9,9 @@ from typing import Any, Generic, Protocol, TypeVar
 from compressor.config.schema import parse
 from compressor.errors import RequestError, UnknownNameError
 
-RESERVED = ("teacher", "artifact")
+TEACHER = "teacher"
+"""Key of the stage that fine-tunes a teacher without a head."""
+RESERVED = (TEACHER, "artifact")
 """Rows of the stage table that are always there, so that no stage can have such a key."""
 
 

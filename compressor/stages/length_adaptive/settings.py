@@ -6,6 +6,7 @@ from typing import Literal
 
 from compressor.config.schema import Count, Positive, Probability, Whole, settings
 from compressor.config.training import TrainingSettings
+from compressor.models.structure import Significance
 
 
 @settings
@@ -21,7 +22,7 @@ class LengthAdaptiveSettings(TrainingSettings):
     layer_drop_full: bool = False  # skip layers in the full-length pass too, as the official code does
     sandwich: Whole = 2  # n_s: randomly drawn passes an update, beside the full and the smallest one
     minimum: Count = 2  # tokens that are never dropped below
-    significance: Literal["all", "first"] = "all"  # attention of which tokens ranks the others; first: [CLS], cheaper
+    significance: Significance = "all"  # attention of which tokens ranks the others; first: [CLS], cheaper
     guide: Literal["inplace", "teacher"] = "inplace"  # what sub-models follow: the full pass, or the frozen teacher
     kl_direction: Literal["reverse", "forward"] = (
         "reverse"  # reverse: KL(sub || full) as the official code; forward: KL(full || sub)

@@ -71,13 +71,13 @@ def _quantize(
                 "quantize: embeddings: int8 found no word embeddings that are looked up by a plain Gather: take it "
                 "out, or fuse without the embedding layer."
             )
-    if _smooths(scheme, settings, context):
-        feeds = calibration_feeds(model, settings, context)
+    smooths = _smooths(scheme, settings, context)
+    feeds = calibration_feeds(model, settings, context) if smooths or scheme.mode == "static" else []
+    if smooths:
         notes["smoothed"] = smooth(model, chosen, feeds, context, target.parent)
     if scheme.mode == "dynamic":
         dynamic_int8(model, chosen, scheme, target)
     else:
-        feeds = calibration_feeds(model, settings, context)
         notes |= {"calibration": settings.calibration, "calibration_batches": len(feeds)}
         if scheme.backend == "nncf":
             from compressor.graph.passes.quantize.nncf_backend import nncf_int8
