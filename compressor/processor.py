@@ -16,17 +16,23 @@ _GPUS = ("nvidia[0-9]*", "nvhost-gpu", "nvgpu", "dxg", "kfd")  # PC, Jetson (old
 
 
 @functools.cache
-def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
-    """Instruction-set flags of the first CPU; empty where the system does not say."""
+def cpu_info(cpuinfo: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
+    """The first value of every entry of the system's description of its CPUs; empty where there is none."""
     try:
         text = cpuinfo.read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return frozenset()
+        return {}
+    entries: dict[str, str] = {}
     for line in text.splitlines():
         name, _, value = line.partition(":")
-        if name.strip() in ("flags", "Features"):
-            return frozenset(value.split())
-    return frozenset()
+        entries.setdefault(name.strip(), value.strip())
+    return entries
+
+
+def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
+    """Instruction-set flags of the CPU (`flags` on x86, `Features` on Arm); empty where the system does not say."""
+    info = cpu_info(cpuinfo)
+    return frozenset(f"{info.get('flags', '')} {info.get('Features', '')}".split())
 
 
 def fast_bfloat16(flags: Set[str] | None = None) -> bool:

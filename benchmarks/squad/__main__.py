@@ -121,21 +121,35 @@ class Bench:
 
 
 def adapt(bench: Bench) -> None:
-    """LengthDrop training of the teacher itself (it is a MiniLM already)."""
+    """LengthDrop training of the teacher itself (it is a MiniLM already): for all lengths, then for late drops."""
+    shared = {
+        "batch_size": 16,
+        "guide": "teacher",
+        "layer_drop": 0.0,
+        "kl_direction": "forward",
+        "significance": "first",
+    }
+    wide = bench.stage(
+        "length_adaptive",
+        "adaptive-wide",
+        bench.teacher,
+        epochs=1.0,
+        max_steps=bench.options.adapt_steps,
+        learning_rate=6e-5,
+        length_drop=[0.1, 0.1, 0.3, 0.5, 0.5, 0.5],
+        sandwich=1,
+        **shared,
+    )
     bench.stage(
         "length_adaptive",
         "adaptive",
-        bench.teacher,
-        max_steps=bench.options.adapt_steps,
-        epochs=1.0,
-        batch_size=16,
+        wide,
+        epochs=2.0,
+        max_steps=bench.options.late_steps,
         learning_rate=6e-5,
-        guide="teacher",
-        layer_drop=0.0,
-        kl_direction="forward",
-        sandwich=1,
-        significance="first",
-        length_drop=[0.1, 0.1, 0.3, 0.5, 0.5, 0.5],
+        length_drop=[0.0, 0.0, 0.0, 0.5, 0.6, 0.6],
+        sandwich=0,
+        **shared,
     )
 
 
@@ -299,7 +313,10 @@ if __name__ == "__main__":
     )
     parser.add_argument("--work", default=".work/squad")
     parser.add_argument(
-        "--adapt-steps", type=int, default=None, help="updates of LengthDrop training (default: one epoch)"
+        "--adapt-steps", type=int, default=None, help="updates of the first LengthDrop training (default: one epoch)"
+    )
+    parser.add_argument(
+        "--late-steps", type=int, default=None, help="updates of the second one, for late drops (default: two epochs)"
     )
     parser.add_argument("--student-steps", type=int, default=300, help="updates of each distillation")
     parser.add_argument("--search-questions", type=int, default=300)

@@ -8,9 +8,10 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+from compressor.processor import cpu_flags, cpu_info
 
 INSTRUCTION_SETS = (
     "avx", "avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16",
@@ -25,7 +26,6 @@ LIBRARIES = (
 )  # fmt: skip
 """Libraries whose version can change a result."""
 
-_CPUINFO = Path("/proc/cpuinfo")
 _BOARD = Path("/proc/device-tree/model")
 _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
@@ -38,22 +38,6 @@ def _text(path: Path) -> str:
         return ""
 
 
-@lru_cache
-def _cpuinfo() -> dict[str, str]:
-    """The first value of every key of /proc/cpuinfo; empty where there is none."""
-    entries: dict[str, str] = {}
-    for line in _text(_CPUINFO).splitlines():
-        key, _, value = line.partition(":")
-        entries.setdefault(key.strip(), value.strip())
-    return entries
-
-
-def cpu_flags() -> frozenset[str]:
-    """All instruction-set flags that the processor reports (`flags` on x86, `Features` on Arm)."""
-    info = _cpuinfo()
-    return frozenset(f"{info.get('flags', '')} {info.get('Features', '')}".split())
-
-
 def board() -> str:
     """The board's name from the device tree (Raspberry Pi, Jetson); empty on a PC."""
     return _text(_BOARD).replace("\0", "").strip()
@@ -61,7 +45,7 @@ def board() -> str:
 
 def cpu_model() -> str:
     """The processor's name; the board's name or the architecture where the processor has none."""
-    info = _cpuinfo()
+    info = cpu_info()
     return info.get("model name") or info.get("Model") or board() or platform.processor() or platform.machine()
 
 

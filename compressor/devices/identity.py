@@ -6,6 +6,7 @@ import platform
 
 from compressor.config.device import DeviceProfile
 from compressor.devices import host
+from compressor.processor import cpu_flags
 
 
 def is_this_machine(profile: DeviceProfile) -> bool:
@@ -15,7 +16,7 @@ def is_this_machine(profile: DeviceProfile) -> bool:
         return False
     if identity.machine and platform.machine() not in identity.machine:
         return False
-    if not set(identity.cpu_flags) <= host.cpu_flags():
+    if not set(identity.cpu_flags) <= cpu_flags():
         return False
     return identity.board_contains is None or identity.board_contains.lower() in host.board().lower()
 

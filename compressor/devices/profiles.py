@@ -14,6 +14,7 @@ from compressor.config.device import DeviceProfile, Identity, Provider
 from compressor.config.schema import parse
 from compressor.devices import host
 from compressor.errors import RequestError, UnknownNameError
+from compressor.processor import cpu_flags
 
 HOST = "host"
 
@@ -82,7 +83,7 @@ def _nested(cls: type, entry: object, where: str) -> object:
 
 def _probed() -> dict[str, Any]:
     """Settings of this machine: what it is, and the number format that its instruction sets are fast at."""
-    flags = host.cpu_flags()
+    flags = cpu_flags()
     memory = host.memory_mb()
     number_format, reduce_range, why = number_format_for(platform.machine(), flags)
     settings: dict[str, Any] = {

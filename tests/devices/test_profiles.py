@@ -5,6 +5,7 @@ import pytest
 
 from compressor.devices import host, identity, profiles
 from compressor.errors import RequestError, UnknownNameError
+from compressor.processor import cpu_flags
 
 CONF = Path(__file__).parents[2] / "conf" / "device"
 
@@ -34,7 +35,7 @@ def test_host_is_this_machine_and_knows_its_cores():
     profile = profiles.load("host", [CONF])
     assert identity.is_this_machine(profile)
     assert profile.threads == host.cores()
-    assert profile.number_format == profiles.number_format_for(platform.machine(), host.cpu_flags())[0]
+    assert profile.number_format == profiles.number_format_for(platform.machine(), cpu_flags())[0]
     assert identity.measured_on(profile) == f"host ({host.cpu_model()})"
 
 

@@ -74,32 +74,43 @@ def choose(builder: Builder, heads: Heads, padded: str, length: str, *, protect:
     bodies = (masked, [_probabilities(masked, heads, True)]), (plain, [_probabilities(plain, heads, False)])
     probabilities = b.branch(padded, [FLOAT], *bodies)[0]
     significance = b.body("significance")
-    order = _order(significance, _received(significance, heads, probabilities, length), heads.real, length, protect)
+    received = _received(significance, heads, probabilities, length)
+    is_real = significance.op("Cast", heads.real, to=TensorProto.BOOL)
+    order = _order(significance, received, is_real, length, protect)
     b.nodes += significance.nodes
     context = b.op("Reshape", _weighted(b, heads, probabilities), b.ints(-1, heads.width))
     return Chosen(context, order)
 
 
-def choose_by_first(builder: Builder, heads: Heads, texts: str, length: str, *, protect: bool) -> str:
+def choose_by_first(
+    builder: Builder, heads: Heads, query: str, key: str, starts: str, length: str, *, protect: bool
+) -> str:
     """The order of significance [batch, length]: attention paid by the first real token, summed over heads.
 
     That token comes first, padding after every real token; position 0 before all others if `protect`. A product of
     the keys' rows with that token's query, laid out one head a column, gives the scores without a transpose.
+
+    Args:
+        builder: Where nodes go.
+        heads: The attention.
+        query: Its query as rows, [batch·length, heads·size].
+        key: Its key likewise.
+        starts: int64 [batch, 1], the row where each text begins.
+        length: int64 [1].
+        protect: Whether position 0 always stays.
     """
     b = builder.body(FIRST)
     first = b.op("ArgMax", heads.real, axis=1, keepdims=1)  # [batch, 1]
-    row = b.op("Reshape", b.op("Add", first, b.op("Mul", texts, length)), b.ints(-1))
-    query = b.op("Gather", b.op("Reshape", heads.query, b.ints(-1, heads.width, 1)), row, axis=0)
+    own = b.op("Gather", query, b.op("Reshape", b.op("Add", first, starts), b.ints(-1)), axis=0)
     own_head = np.repeat(np.eye(heads.count), heads.size, axis=0) * heads.scale
-    columns = b.op("Mul", query, b.constant(own_head, np.float32, "own_head"))  # [batch, heads·size, heads]
+    columns = b.op("Mul", b.op("Unsqueeze", own, b.ints(2)), b.constant(own_head, np.float32, "own_head"))
     shape = b.op("Concat", heads.batch, b.ints(-1, heads.width), axis=0)
-    scores = b.op("MatMul", b.op("Reshape", heads.key, shape), columns)  # [batch, length, heads]
-    bias = b.op("Mul", b.op("Sub", b.float(1.0), heads.real), b.float(MASKED))
-    paid = b.op("Softmax", b.op("Add", scores, b.op("Unsqueeze", bias, b.ints(2))), axis=1)
-    received = b.sum(paid, 2)
-    positions = b.op("Range", b.constant(0, np.int64), b.op("Squeeze", length, b.ints(0)), b.constant(1, np.int64))
-    itself = b.op("Equal", positions, first)  # [batch, length]
-    order = _order(b, b.op("Where", itself, b.float(_ALWAYS), received), heads.real, length, protect)
+    scores = b.op("MatMul", b.op("Reshape", key, shape), columns)  # [batch, length, heads]
+    is_real = b.op("Cast", heads.real, to=TensorProto.BOOL)
+    paid = b.op("Softmax", b.op("Where", b.op("Unsqueeze", is_real, b.ints(2)), scores, b.float(MASKED)), axis=1)
+    always = b.op("Expand", b.float(_ALWAYS), b.op("Shape", first))
+    received = b.op("ScatterElements", b.sum(paid, 2), first, always, axis=1)
+    order = _order(b, received, is_real, length, protect)
     builder.nodes += b.nodes
     return order
 
@@ -113,9 +124,9 @@ def _received(b: Builder, heads: Heads, probabilities: str, length: str) -> str:
     return b.op("ReduceSum", sums, b.ints(1, 2), keepdims=0)
 
 
-def _order(b: Builder, received: str, real: str, length: str, protect: bool) -> str:
+def _order(b: Builder, received: str, is_real: str, length: str, protect: bool) -> str:
     """A full sort by the attention received [batch, length]; stays float32 in a float16 graph."""
-    ranked = b.op("Where", b.op("Cast", real, to=TensorProto.BOOL), received, b.float(-1.0))
+    ranked = b.op("Where", is_real, received, b.float(-1.0))
     if protect:
         rest = b.slice(ranked, b.ints(1), length, 1)
         first = b.op("Add", b.op("Mul", b.slice(ranked, b.ints(0), b.ints(1), 1), b.float(0.0)), b.float(_ALWAYS))

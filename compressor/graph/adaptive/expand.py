@@ -81,23 +81,26 @@ def _attend(b: Builder, node: onnx.NodeProto, attributes: dict[str, Any], plan: 
         for values in (plan.simple, plan.drops, plan.padded, plan.lengths, plan.counts)
     )
     size = width // count
-    query, key, value = (split_heads(b, plan.batch, rows, count, size) for rows in (query, key, value))
-    heads = Heads(query, key, value, real, plan.batch, count, size)
+    split = [split_heads(b, plan.batch, rows, count, size) for rows in (query, key, value)]
+    heads = Heads(split[0], split[1], split[2], real, plan.batch, count, size)
 
     full, other = b.body("full"), b.body("other")
     masked, drop = other.body("masked"), other.body("drop")
     all_kept = [_all_kept(body, heads, body is masked, hidden, real, origin) for body in (full, masked)]
 
+    starts = drop.op("Mul", plan.texts, length)
     if attributes["first"]:
-        order = choose_by_first(drop, heads, plan.texts, length, protect=protect)
+        order = choose_by_first(drop, heads, query, key, starts, length, protect=protect)
     else:
         chosen = choose(drop, heads, padded, length, protect=protect)
         order = chosen.order
     kept = drop.slice(order, drop.ints(0), kept_count, 1)
     leaving = drop.slice(order, kept_count, length, 1)
-    stay, leave = (_row_numbers(drop, plan, length, places) for places in (kept, leaving))
+    stay, leave = (drop.op("Reshape", drop.op("Add", places, starts), drop.ints(-1)) for places in (kept, leaving))
+    attended = query if attributes["first"] else chosen.context
+    staying = drop.op("Gather", attended, stay, axis=0)
     dropped = [
-        _of_kept(drop, heads, stay, padded) if attributes["first"] else drop.op("Gather", chosen.context, stay, axis=0),
+        _of_kept(drop, heads, staying, padded) if attributes["first"] else staying,
         drop.op("Gather", hidden, stay, axis=0),
         drop.op("GatherElements", real, kept, axis=1),
         drop.op("Gather", origin, stay, axis=0),
@@ -123,19 +126,15 @@ def _all_kept(b: Builder, heads: Heads, masked: bool, hidden: str, real: str, or
     return [context, hidden, real, origin, b.slice(hidden, *nothing, 0), b.slice(origin, *nothing, 0)]
 
 
-def _of_kept(b: Builder, heads: Heads, stay: str, padded: str) -> str:
-    """Attention from the rows that stay to all tokens: [batch, kept, heads, size]."""
-    rows = b.op("Gather", b.op("Reshape", heads.query, b.ints(-1, heads.width)), stay, axis=0)
-    query = split_heads(b, heads.batch, rows, heads.count, heads.size)
-    kept, before = replace(heads, query=query), b.body(KEPT)
-    masked, plain = before.body("masked"), before.body("full")
-    bodies = [(body, [attend(body, kept, masked=body is masked)]) for body in (masked, plain)]
+def _of_kept(b: Builder, heads: Heads, rows: str, padded: str) -> str:
+    """Attention to all tokens from the queries of those that stay, given as rows: [batch, kept, heads, size]."""
+    before = b.body(KEPT)
+    bodies = []
+    for body in (before.body("masked"), before.body("full")):
+        query = split_heads(body, heads.batch, rows, heads.count, heads.size)
+        context = attend(body, replace(heads, query=query), masked=body.prefix.endswith("masked"))
+        bodies.append((body, [context]))
     return b.branch(padded, [FLOAT], *bodies)[0]
-
-
-def _row_numbers(b: Builder, plan: Plan, length: str, order: str) -> str:
-    """Positions within texts, [batch, k], to row numbers [batch·k]."""
-    return b.op("Reshape", b.op("Add", order, b.op("Mul", plan.texts, length)), b.ints(-1))
 
 
 def _restore(b: Builder, node: onnx.NodeProto, plan: Plan, width: int) -> None:

@@ -58,15 +58,15 @@ def _fuse_layer(model: onnx.ModelProto, name: str, count: int, size: int) -> boo
 
 
 def _fuse_kept(bodies: Mapping[str, onnx.GraphProto], name: str, texts: Heads, builder: Builder) -> None:
-    """The same where only rows that stay attend: their queries are made inside the body that drops."""
+    """The same where only rows that stay attend, whose queries come as rows."""
     for kind in ("full", "masked"):
         body = bodies.get(f"{name}/other/drop/{KEPT}/{kind}")
         if body is None:
             continue
-        query = next(node.input[0] for node in body.node if node.op_type == "Transpose")
+        rows = next(node.input[0] for node in body.node if node.op_type == "Reshape")
         inner = Builder(f"{body.name}/fused", builder.opset, builder.constants)
         shape = inner.op("Concat", texts.batch, inner.ints(-1, texts.width), axis=0)
-        heads = replace(texts, query=inner.op("Reshape", query, shape))
+        heads = replace(texts, query=inner.op("Reshape", rows, shape))
         multi_head(inner, heads, masked=kind == "masked")
         inner.nodes[-1].output[0] = body.output[0].name
         del body.node[:]
