@@ -16,11 +16,12 @@ import transformers
 from torch import nn
 
 from compressor.errors import CheckpointError, StorageError
+from compressor.models.adaptive_depth import make_adaptive_depth
 from compressor.models.config_file import CONFIG, label_count, labels_of, read_config
 from compressor.models.families import Family, base_model_type, family_of
 from compressor.models.length_adaptive import make_length_adaptive
 from compressor.models.locate import locate
-from compressor.models.structure import MODEL_TYPE, LengthAdaptive, Structure
+from compressor.models.structure import MODEL_TYPE, AdaptiveDepth, LengthAdaptive, Structure
 from compressor.models.weights import read_shapes, read_weights, write_weights
 from compressor.tasks.base import Task
 
@@ -84,6 +85,10 @@ def build(config: Mapping[str, Any], task: Task, *, where: str = "the config", s
         raise CheckpointError(f"{where} does not describe a model that can be built: {error}.") from error
     if structure.length_adaptive is not None:
         model = make_length_adaptive(model, structure.length_adaptive)
+    if structure.adaptive_depth is not None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = make_adaptive_depth(model, structure.adaptive_depth)
     return cast("PreTrainedModel", model.eval())
 
 
@@ -162,8 +167,11 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
 
 def structure_of(model: nn.Module) -> Structure:
     """What stages changed in a loaded model's shape."""
-    adaptive = getattr(model, "length_adaptive", None)
-    return Structure(length_adaptive=adaptive if isinstance(adaptive, LengthAdaptive) else None)
+    length, depth = getattr(model, "length_adaptive", None), getattr(model, "adaptive_depth", None)
+    return Structure(
+        length_adaptive=length if isinstance(length, LengthAdaptive) else None,
+        adaptive_depth=depth if isinstance(depth, AdaptiveDepth) else None,
+    )
 
 
 def _stock_config(config: Mapping[str, Any], task: Task) -> PretrainedConfig:

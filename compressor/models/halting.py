@@ -1,4 +1,4 @@
-"""When an input has seen enough blocks: the answers that accumulate on the way, and the bounds on what is still to come.
+"""When an input has seen enough blocks: answers that accumulate on the way, and bounds on what is still to come.
 
 DACT-BERT (Eyzaguirre et al. 2022), DeeBERT (Xin et al. 2020) and PABEE (Zhou et al. 2020), each as functions of the
 answers of one block after the other. The exported graph computes the same with operators of its own.
@@ -6,13 +6,10 @@ answers of one block after the other. The exported graph computes the same with 
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
-Bound = Literal["tight", "paper"]
-"""What DACT takes for the most that later blocks can change. Both hold for every input; tight stops no later."""
+from compressor.models.structure import Bound
 
 
 def accumulate(answer: Tensor, so_far: Tensor, weight: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ Only the backbone's forward is replaced. Embeddings, head and all parameter name
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -41,6 +41,7 @@ class Dial:
     counts: Sequence[int] | None = None  # tokens that each layer keeps; goes before `keep`
     skip_layers: Collection[int] = ()
     kept: list[Tensor] | None = None  # given: collects the positions kept by each layer, [batch, k_i]
+    watch: Callable[[int, Tensor], bool] | None = None  # (layer, first token [batch, hidden]) after each; True: stop
 
 
 @dataclass
@@ -118,21 +119,22 @@ class LengthAdaptiveModel(nn.Module):
         """
         if token_type_ids is not None and family_of_model(self).has_token_types:
             stock["token_type_ids"] = token_type_ids
-        with self._dialled(Dial(keep, counts, skip_layers)):
+        with self.dialled(Dial(keep, counts, skip_layers)):
             return super().forward(input_ids=input_ids, attention_mask=attention_mask, **stock)
 
     @torch.no_grad()
     def tokens_kept(self, keep: Tensor | None = None, **inputs: Tensor) -> list[Tensor]:
         """Original positions that each layer keeps, int64 [batch, k_i] a layer, the most significant first."""
         kept: list[Tensor] = []
-        with self._dialled(Dial(keep, kept=kept)):
+        with self.dialled(Dial(keep, kept=kept)):
             if not family_of_model(self).has_token_types:
                 inputs.pop("token_type_ids", None)
             super().forward(**inputs)
         return kept
 
     @contextmanager
-    def _dialled(self, dial: Dial) -> Iterator[None]:
+    def dialled(self, dial: Dial) -> Iterator[None]:
+        """Ask the backbone for something, for as long as the context lasts."""
         backbone = cast(LengthAdaptiveBackbone, family_of_model(self).backbone_of(self))
         before, backbone.dial = backbone.dial, dial
         try:
@@ -174,6 +176,8 @@ class LengthAdaptiveBackbone(nn.Module):
                 self.dial.kept.append(_positions(tokens))
             if output_hidden_states:
                 hidden_states.append(tokens.hidden)
+            if self.dial.watch is not None and self.dial.watch(index, tokens.hidden[:, 0]):
+                break
         last = _restored(tokens) if self.length_adaptive.restore else tokens.hidden
         pooler = getattr(self, self.family.pooler, None) if self.family.pooler else None
         return BaseModelOutputWithPooling(

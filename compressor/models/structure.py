@@ -10,11 +10,14 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from compressor.config.schema import Count, Ratio, parse, settings
+from compressor.config.schema import Count, NonNegative, Probability, Ratio, parse, settings
 from compressor.errors import CheckpointError, RequestError
 
 Significance = Literal["all", "first"]
 """Whose attention makes a token significant: that of all real tokens, or that of the first real one."""
+DepthMethod = Literal["dact", "deebert", "pabee"]
+Bound = Literal["tight", "paper"]
+"""What DACT takes for the most that later layers can change. Both hold for every input; tight stops no later."""
 MODEL_TYPE = "compressor"
 """`model_type` of checkpoints that plain transformers must not load."""
 
@@ -31,10 +34,21 @@ class LengthAdaptive:
 
 
 @settings
+class AdaptiveDepth:
+    """The model can answer after any layer, and stops where its method says that it may."""
+
+    method: DepthMethod
+    setting: NonNegative  # default: DACT's margin, DeeBERT's entropy in nats, PABEE's patience in layers
+    bound: Bound = "tight"  # DACT
+    threshold: Probability = 0.5  # of several labels, each is predicted from here on
+
+
+@settings
 class Structure:
     """All structural changes of a model; a stock model has none."""
 
     length_adaptive: LengthAdaptive | None = None
+    adaptive_depth: AdaptiveDepth | None = None
 
     @property
     def is_stock(self) -> bool:

@@ -40,14 +40,20 @@ def run(checkpoint: Checkpoint, settings: DropLayersSettings, context: StageCont
 
 
 def renumbered(weights: Mapping[str, T], family: Family, kept: Sequence[int]) -> dict[str, T]:
-    """Weights by name without those of dropped layers; the layers that stay are numbered 0, 1, 2 ..."""
+    """Weights by name without those of dropped layers; the layers that stay are numbered 0, 1, 2 ...
+
+    So are the exits of an adaptive-depth model, one behind every layer but the last, whose head is the model's own.
+    """
     layer = re.compile(rf"^((?:{re.escape(family.backbone)}\.)?{re.escape(family.layers)}\.)(\d+)(\..*)$")
+    exit_ = re.compile(r"^(exits\.)(\d+)(\..*)$")
     new_number = {old: new for new, old in enumerate(kept)}
     result: dict[str, T] = {}
     for name, tensor in weights.items():
-        match = layer.match(name)
+        match = layer.match(name) or exit_.match(name)
         if match is None:
             result[name] = tensor
+        elif match.re is exit_ and int(match[2]) == kept[-1]:
+            continue
         elif int(match[2]) in new_number:
             result[f"{match[1]}{new_number[int(match[2])]}{match[3]}"] = tensor
     return result

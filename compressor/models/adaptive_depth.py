@@ -1,0 +1,266 @@
+"""A classifier that can answer after any layer, and does not compute the layers that it does not need.
+
+Every layer but the last gets an exit, a small head that reads the first token; the last one keeps the stock head. The
+methods differ in when they stop (`models.halting`) and in what they answer then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+from transformers.utils.generic import ModelOutput
+
+from compressor.errors import CheckpointError
+from compressor.models import halting
+from compressor.models.families import Family, family_of_model
+from compressor.models.length_adaptive import Dial, LengthAdaptiveModel, make_length_adaptive
+from compressor.models.structure import AdaptiveDepth, LengthAdaptive
+
+Model = TypeVar("Model", bound=nn.Module)
+
+SMALLEST = 1e-8
+"""Probabilities are clamped to it before a logarithm."""
+
+
+@dataclass
+class AdaptiveDepthOutput(ModelOutput):
+    """What the model answers, and how many layers each input needed."""
+
+    logits: Tensor | None = None  # [batch, classes]: log-probabilities; logits of probabilities for several labels
+    blocks_run: Tensor | None = None  # int64 [batch]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one layer says: logits [batch, classes], and DACT's halting unit [batch] where there is one."""
+
+    logits: Tensor
+    unit: Tensor | None
+
+
+class Exit(nn.Module):
+    """The head after one layer: dense, tanh and output, as BERT's own; with DACT a halting unit beside it."""
+
+    def __init__(self, hidden: int, classes: int, *, halting_unit: bool) -> None:
+        super().__init__()
+        self.dense = nn.Linear(hidden, hidden)
+        self.out = nn.Linear(hidden, classes)
+        self.halt = nn.Linear(hidden, 1) if halting_unit else None
+
+    def forward(self, first: Tensor) -> Answer:
+        """From the first token's states [batch, hidden]."""
+        summary = torch.tanh(self.dense(first))
+        unit = None if self.halt is None else torch.sigmoid(self.halt(summary)).squeeze(-1)
+        return Answer(self.out(summary), unit)
+
+
+def make_adaptive_depth(model: Model, settings: AdaptiveDepth) -> Model:
+    """Give a classifier exits with random weights and a forward that stops early, in place.
+
+    A model that already has exits gets the new settings. The forward then takes `setting` (see `AdaptiveDepth`).
+
+    Raises:
+        CheckpointError: The model does not classify whole texts, or has exits of another method.
+    """
+    family = family_of_model(model)
+    if not type(model).__name__.endswith("ForSequenceClassification"):
+        raise CheckpointError("adaptive depth needs a model that classifies whole texts by their first token.")
+    known = getattr(model, "adaptive_depth", None)
+    if isinstance(known, AdaptiveDepth):
+        if known.method != settings.method:
+            raise CheckpointError(f"the model has exits of {known.method}, which are not those of {settings.method}.")
+        cast(Any, model).adaptive_depth = settings
+        return model
+    layers = len(family.layers_of(model))
+    if not isinstance(model, LengthAdaptiveModel):
+        make_length_adaptive(model, LengthAdaptive(keep=[1.0] * layers, restore=False, protect_first=True))
+        cast(Any, model).length_adaptive = None
+    config = cast(Any, model).config
+    unit = settings.method == "dact"
+    width = family.hidden_size(config.to_dict())
+    cast(Any, model).exits = nn.ModuleList(Exit(width, config.num_labels, halting_unit=unit) for _ in range(layers - 1))
+    cast(Any, model).__class__ = _subclass(cast(Any, type(model)))
+    cast(Any, model).adaptive_depth = settings
+    return model
+
+
+def start_from_head(model: nn.Module) -> None:
+    """Let every exit begin as the model's own head, and every halting unit as rather open (sigmoid of 1)."""
+    family = family_of_model(model)
+    dense = model.get_submodule(family.classifier_dense)
+    out = model.get_submodule("classifier.out_proj" if family.classifier_dense == "classifier.dense" else "classifier")
+    for exit_ in cast(Any, model).exits:
+        exit_.dense.load_state_dict(dense.state_dict())
+        exit_.out.load_state_dict(out.state_dict())
+        if exit_.halt is not None:
+            nn.init.zeros_(exit_.halt.weight)
+            nn.init.ones_(exit_.halt.bias)
+
+
+@cache
+def _subclass(base: Any) -> Any:
+    name = f"AdaptiveDepth{base.stock_class.__name__}"
+    return type(name, (AdaptiveDepthModel, base), {"stock_class": base.stock_class})
+
+
+class AdaptiveDepthModel(LengthAdaptiveModel):
+    """Mixed into a length-adaptive classifier: asks after each layer whether all inputs are answered."""
+
+    adaptive_depth: AdaptiveDepth
+    exits: nn.ModuleList
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        keep: Tensor | None = None,
+        *,
+        setting: float | None = None,
+        **options: Any,
+    ) -> Any:
+        """Answer, each input after as few layers as the method allows.
+
+        Args:
+            input_ids: [batch, length]; `attention_mask` and `token_type_ids` alike.
+            attention_mask: Nonzero for real tokens; None: all are real.
+            token_type_ids: Segment numbers, for families that have them.
+            keep: As in `LengthAdaptiveModel`.
+            setting: Margin, entropy or patience; None: the structure's default.
+            options: `counts` and `skip_layers` of `LengthAdaptiveModel`.
+        """
+        run = _Run(self, self.adaptive_depth.setting if setting is None else setting)
+        self._encode(run.watch, input_ids, attention_mask, token_type_ids, keep, options)
+        return AdaptiveDepthOutput(logits=run.logits(), blocks_run=run.blocks_run)
+
+    def answers(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        keep: Tensor | None = None,
+        **options: Any,
+    ) -> list[Answer]:
+        """What every layer says; all are run. Arguments as `forward` takes them."""
+        said: list[Answer] = []
+
+        def watch(layer: int, first: Tensor) -> bool:
+            said.append(self.answer(layer, first))
+            return False
+
+        self._encode(watch, input_ids, attention_mask, token_type_ids, keep, options)
+        return said
+
+    def answer(self, layer: int, first: Tensor) -> Answer:
+        """What one layer says of the first token's states [batch, hidden]: its exit, or the stock head at the end."""
+        if layer < len(self.exits):
+            return cast(Answer, self.exits[layer](first))
+        return Answer(_stock_head(self, family_of_model(self), first), None)
+
+    def _encode(
+        self,
+        watch: Any,
+        input_ids: Tensor | None,
+        attention_mask: Tensor | None,
+        token_type_ids: Tensor | None,
+        keep: Tensor | None,
+        options: Mapping[str, Any],
+    ) -> None:
+        family = family_of_model(self)
+        extra = {"token_type_ids": token_type_ids} if family.has_token_types else {}
+        with self.dialled(Dial(keep, watch=watch, **options)):
+            family.backbone_of(self)(input_ids=input_ids, attention_mask=attention_mask, **extra)
+
+
+def _stock_head(model: Any, family: Family, first: Tensor) -> Tensor:
+    """Logits of the model's own head, from the first token's states [batch, hidden]."""
+    states = first.unsqueeze(1)
+    if family.pooler:
+        pooled = getattr(family.backbone_of(model), family.pooler)(states)
+        return cast(Tensor, model.classifier(model.dropout(pooled)))
+    if hasattr(model, "pre_classifier"):
+        return cast(Tensor, model.classifier(model.dropout(torch.relu(model.pre_classifier(first)))))
+    return cast(Tensor, model.classifier(states))
+
+
+class _Run:
+    """One batch on its way through the layers: each row's answer, and whether it is final."""
+
+    def __init__(self, model: AdaptiveDepthModel, setting: float) -> None:
+        self.model = model
+        self.rule = model.adaptive_depth
+        self.setting = setting
+        self.layers = len(model.exits) + 1
+        self.several = cast(Any, model).config.problem_type == "multi_label_classification"
+        self.blocks_run = torch.zeros(0, dtype=torch.long)
+        self.answer = torch.zeros(0)  # probabilities with DACT, logits otherwise
+        self.weight = torch.zeros(0)  # DACT's p, 0 where halted
+        self.streak = torch.zeros(0, dtype=torch.long)  # PABEE's
+        self.going = torch.zeros(0, dtype=torch.bool)
+
+    def watch(self, layer: int, first: Tensor) -> bool:
+        """Hear one layer; whether all rows are done."""
+        said = self.model.answer(layer, first)
+        if layer == 0:
+            self._begin(said.logits)
+        self.blocks_run += self.going
+        done = self._hear(said, layer)
+        self.going &= ~done
+        if layer == self.layers - 1:
+            self.going.zero_()
+        return not bool(self.going.any())
+
+    def logits(self) -> Tensor:
+        """What `pipeline` may apply a softmax or a sigmoid to."""
+        if self.rule.method == "dact":
+            chance = self.answer.clamp(SMALLEST, 1.0)
+            return chance.log() - (1 - self.answer).clamp(SMALLEST, 1.0).log() if self.several else chance.log()
+        return self.answer if self.several else torch.log_softmax(self.answer, dim=-1)
+
+    def _begin(self, logits: Tensor) -> None:
+        rows = logits.shape[0]
+        self.answer = torch.zeros_like(logits)
+        self.weight = logits.new_ones(rows)
+        self.streak = torch.zeros(rows, dtype=torch.long, device=logits.device)
+        self.blocks_run = torch.zeros_like(self.streak)
+        self.going = torch.ones(rows, dtype=torch.bool, device=logits.device)
+
+    def _hear(self, said: Answer, layer: int) -> Tensor:
+        """Take a layer's answer in for the rows that go on; which of them may stop now."""
+        going = self.going.unsqueeze(-1)
+        if self.rule.method == "dact":
+            return self._hear_dact(said, layer)
+        if self.rule.method == "deebert":
+            self.answer = torch.where(going, said.logits, self.answer)
+            measure = halting.label_entropy if self.several else halting.entropy
+            return measure(said.logits) < self.setting
+        same = _decided(said.logits, self.several, self.rule.threshold) == _decided(
+            self.answer, self.several, self.rule.threshold
+        )
+        agrees = same.all(dim=-1) & (layer > 0)
+        self.streak = halting.agreeing(agrees, self.streak)
+        self.answer = torch.where(going, said.logits, self.answer)
+        return self.streak >= self.setting
+
+    def _hear_dact(self, said: Answer, layer: int) -> Tensor:
+        chance = torch.sigmoid(said.logits) if self.several else torch.softmax(said.logits, dim=-1)
+        going = self.going.to(chance.dtype)
+        self.answer = halting.accumulate(chance, self.answer, self.weight * going)
+        if said.unit is not None:
+            self.weight = self.weight * said.unit
+        left = self.layers - 1 - layer
+        if self.several:
+            return halting.settled_labels(self.answer, self.weight, left, self.rule.threshold, self.setting)
+        return halting.settled(self.answer, self.weight, left, self.setting, self.rule.bound)
+
+
+def _decided(logits: Tensor, several: bool, threshold: float) -> Tensor:
+    """The prediction: the class [batch, 1], or which labels [batch, labels]."""
+    if several:
+        return torch.sigmoid(logits) >= threshold
+    return logits.argmax(dim=-1, keepdim=True)
