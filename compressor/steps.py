@@ -14,6 +14,7 @@ from compressor.cache import Cache, Entry
 from compressor.data.splits import Splits
 from compressor.errors import DataError, StorageError
 from compressor.graph.context import PassContext
+from compressor.graph.registry import run_pass
 from compressor.keys import Keys
 from compressor.models.config_file import read_config
 from compressor.models.structure import Structure
@@ -128,7 +129,7 @@ class Steps:
                 seed=self.request.seed,
                 progress=self.progress,
             )
-            return entry.spec.load_run()(source.path, output / MODEL, entry.settings, context).notes
+            return run_pass(entry.spec, source.path, output / MODEL, entry.settings, context).notes
 
         key = self.keys.graph_pass(entry, source.key, source.checkpoint.key)
         made = self.cache.get_or_make(key, self._title(f"pass {entry.key}"), make)

@@ -1,4 +1,7 @@
-"""The length dial of a finished graph: the input `keep`, its default, and the table of known settings."""
+"""The dials of a finished graph.
+
+`keep` for lengths, with its default and the table of known settings; and the depth dial, named by its method.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,20 @@ from onnx import TensorProto, helper, numpy_helper
 from compressor.errors import DialError
 from compressor.graph import metadata
 from compressor.graph.files import load, save
+from compressor.graph.passes.nodes import all_nodes
+from compressor.models.structure import AdaptiveDepth, DepthMethod
 
 KEEP = "keep"
-"""Name of the dial's input, float32 [layers]."""
+"""Name of the length dial's input, float32 [layers]."""
+DEPTH_DIALS: dict[DepthMethod, str] = {"dact": "margin", "deebert": "entropy_threshold", "pabee": "patience"}
+"""Name of the depth dial's input, float32 [1], by method."""
+TRACED_SETTING = "setting"
+"""Its name while a model is traced."""
 
 Dial = Literal["optional", "required", "fixed"]
 _TABLE = "dial.table"
 _LAYERS = "dial.layers"
+_DEPTH = "dial.depth"
 
 
 def check(keep: Sequence[float], layers: int | None = None) -> list[float]:
@@ -43,15 +53,20 @@ def check(keep: Sequence[float], layers: int | None = None) -> list[float]:
 
 def install(model: onnx.ModelProto, keep: Sequence[float], dial: Dial) -> None:
     """Make the graph's input `keep` optional with a default, required, or a constant."""
-    graph = model.graph
-    default = check(keep)
-    for value in [value for value in graph.input if value.name == KEEP]:
-        graph.input.remove(value)
-    if dial != "fixed":
-        graph.input.append(helper.make_tensor_value_info(KEEP, TensorProto.FLOAT, [len(default)]))
-    if dial != "required":
-        _put_default(model, default)
-    metadata.set_on(model, {_LAYERS: str(len(default))})
+    _install(model, KEEP, check(keep), dial)
+    metadata.set_on(model, {_LAYERS: str(len(keep))})
+
+
+def install_depth(model: onnx.ModelProto, depth: AdaptiveDepth, dial: Dial) -> None:
+    """The same for the depth dial, float32 [1], which gets the name that its method has for it."""
+    name = DEPTH_DIALS[depth.method]
+    for node in all_nodes(model):
+        node.input[:] = [name if value == TRACED_SETTING else value for value in node.input]
+    for value in model.graph.input:
+        if value.name == TRACED_SETTING:
+            value.name = name
+    _install(model, name, [depth.setting], dial)
+    metadata.set_on(model, {_DEPTH: name})
 
 
 def kind(model: onnx.ModelProto) -> Dial | None:
@@ -89,7 +104,7 @@ def set_default(path: Path, keep: Sequence[float]) -> None:
         raise DialError(f"{path} has no length dial.")
     if present == "required":
         raise DialError(f"{path} has a required dial: it takes 'keep' at every call and has no default.")
-    _put_default(model, check(keep, int(metadata.of_model(model)[_LAYERS])))
+    _put_default(model, KEEP, check(keep, int(metadata.of_model(model)[_LAYERS])))
     save(model, path)
 
 
@@ -104,7 +119,17 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     metadata.write(path, {_TABLE: json.dumps([dict(row) for row in rows])})
 
 
-def _put_default(model: onnx.ModelProto, keep: Sequence[float]) -> None:
-    for tensor in [tensor for tensor in model.graph.initializer if tensor.name == KEEP]:
+def _install(model: onnx.ModelProto, name: str, default: Sequence[float], dial: Dial) -> None:
+    graph = model.graph
+    for value in [value for value in graph.input if value.name == name]:
+        graph.input.remove(value)
+    if dial != "fixed":
+        graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [len(default)]))
+    if dial != "required":
+        _put_default(model, name, default)
+
+
+def _put_default(model: onnx.ModelProto, name: str, values: Sequence[float]) -> None:
+    for tensor in [tensor for tensor in model.graph.initializer if tensor.name == name]:
         model.graph.initializer.remove(tensor)
-    model.graph.initializer.append(numpy_helper.from_array(np.asarray(keep, np.float32), KEEP))
+    model.graph.initializer.append(numpy_helper.from_array(np.asarray(values, np.float32), name))

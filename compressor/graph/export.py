@@ -13,10 +13,11 @@ from compressor.graph import metadata
 from compressor.graph.adaptive.expand import expand
 from compressor.graph.adaptive.rows import traced_in_rows
 from compressor.graph.constants import replace_lowest_numbers
-from compressor.graph.dial import KEEP, Dial, install
+from compressor.graph.dial import KEEP, TRACED_SETTING, Dial, install, install_depth
 from compressor.graph.files import load, save
 from compressor.graph.linear import split_gemms
 from compressor.graph.shared_weights import name_weights_directly
+from compressor.graph.stopping import nest
 from compressor.graph.tracing import Axes, trace
 from compressor.models import checkpoint as checkpoints
 from compressor.models.families import family_of_model
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 BATCH, LENGTH = "batch_size", "sequence_length"
+BLOCKS_RUN = "blocks_run"
+"""Output of an adaptive-depth graph: int64 [batch]."""
 _TOKENS: Axes = {0: BATCH, 1: LENGTH}
 _DIALS = ("optional", "required", "fixed")
 
@@ -35,7 +38,8 @@ def export(checkpoint: Checkpoint, task: Task, target: Path, *, opset: int, dial
     """Write the graph of a checkpoint to `target`, in eval mode and float32.
 
     Inputs `input_ids`, `attention_mask`[, `token_type_ids`], int64 [batch_size, sequence_length][, `keep` float32
-    [layers]]; outputs by `task.output_names`. `opset` is a ceiling; the IR version is the oldest that it allows.
+    [layers]][, the depth dial float32 [1]]; outputs by `task.output_names`[, `blocks_run`]. `opset` is a ceiling; the
+    IR version is the oldest that it allows.
 
     Raises:
         ExportError: The exporter failed, or the operator set is too old.
@@ -44,7 +48,8 @@ def export(checkpoint: Checkpoint, task: Task, target: Path, *, opset: int, dial
     if dial not in _DIALS:
         raise ExportError(f"dial '{dial}' is not one of {', '.join(_DIALS)}.")
     model = checkpoints.load(checkpoint.path, task)
-    adaptive = checkpoints.structure_of(model).length_adaptive
+    structure = checkpoints.structure_of(model)
+    adaptive, depth = structure.length_adaptive, structure.adaptive_depth
     family = family_of_model(model)
     target.parent.mkdir(parents=True, exist_ok=True)
     names = ["input_ids", "attention_mask"]
@@ -52,20 +57,25 @@ def export(checkpoint: Checkpoint, task: Task, target: Path, *, opset: int, dial
         names.append("token_type_ids")
     inputs = {name: dict(_TOKENS) for name in names}
     outputs = {name: dict(_TOKENS) if task.restores_tokens else {0: BATCH} for name in task.output_names}
-    if adaptive is None:
+    if structure.is_stock:
         trace(_with_eager_attention(model), target, task=task.name, inputs=inputs, outputs=outputs, opset=opset)
         graph = load(target)
         name_weights_directly(graph.graph)
     else:
         with traced_in_rows(model):
-            axes = {**inputs, KEEP: {}}
+            axes = {**inputs, **({KEEP: {}} if adaptive else {}), **({TRACED_SETTING: {}} if depth else {})}
+            outputs |= {BLOCKS_RUN: {0: BATCH}} if depth else {}
             trace(model, target, task=task.name, inputs=axes, outputs=outputs, opset=opset)
         graph = load(target)
         config = model.config.to_dict()
         name_weights_directly(graph.graph)
-        expand(graph, layers=len(adaptive.keep), width=family.hidden_size(config))
+        expand(graph, layers=family.layer_count(config), width=family.hidden_size(config))
         split_gemms(graph.graph)
-        install(graph, adaptive.keep, cast(Dial, dial))
+        if adaptive:
+            install(graph, adaptive.keep, cast(Dial, dial))
+        if depth:
+            install_depth(graph, depth, cast(Dial, dial))
+            nest(graph)
     replace_lowest_numbers(graph)
     _name_axes(graph, outputs)
     graph.ir_version = helper.find_min_ir_version_for(list(graph.opset_import))

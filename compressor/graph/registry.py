@@ -16,7 +16,11 @@ RunPass = Callable[[Path, Path, object, PassContext], PassResult]
 
 @dataclass(frozen=True)
 class PassSpec:
-    """What is known of a pass without importing it; `measures`: its result depends on device and host."""
+    """What is known of a pass without importing it.
+
+    `measures`: its result depends on device and host. `flat`: of a graph that can stop early it gets the form in which
+    every layer runs (see `graph.stopping`).
+    """
 
     name: str
     paper: str
@@ -27,6 +31,7 @@ class PassSpec:
     version: int
     reads: tuple[str, ...] = ()
     measures: bool = False
+    flat: bool = False
 
     def load_settings(self) -> type:
         """The settings dataclass."""
@@ -47,7 +52,8 @@ PASSES: dict[str, PassSpec] = {
             changes="speed",
             settings="compressor.graph.passes.fuse.settings:FuseSettings",
             run="compressor.graph.passes.fuse.fuse:run",
-            version=1,
+            version=2,
+            flat=True,
         ),
         PassSpec(
             name="quantize",
@@ -58,6 +64,7 @@ PASSES: dict[str, PassSpec] = {
             run="compressor.graph.passes.quantize.quantize:run",
             version=2,
             reads=("calibration", "search"),
+            flat=True,
         ),
         PassSpec(
             name="cast",
@@ -81,6 +88,26 @@ PASSES: dict[str, PassSpec] = {
         ),
     )
 }
+
+
+def run_pass(spec: PassSpec, source: Path, target: Path, settings: object, context: PassContext) -> PassResult:
+    """Run a pass on a graph, in the form that it works on; the result is as it is deployed."""
+    from compressor.graph import stopping
+    from compressor.graph.files import load, save
+
+    run = spec.load_run()
+    if not spec.flat or not stopping.stops(load(source, weights=False)):
+        return run(source, target, settings, context)
+    flat = target.with_name(f"flat-{target.name}")
+    model = load(source)
+    stopping.unnest(model)
+    save(model, flat)
+    result = run(flat, target, settings, context)
+    flat.unlink()
+    model = load(target)
+    stopping.nest(model)
+    save(model, target)
+    return result
 
 
 def pass_spec(name: str, where: str = "") -> PassSpec:

@@ -29,9 +29,9 @@ _TEXT_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 class _TextAndDial(DummyTextInputGenerator):  # type: ignore[misc]
-    """Example inputs for tracing: two rows, one of them padded, and a dial that drops at every layer."""
+    """Example inputs for tracing: two rows, one of them padded, and dials of which none is at its end."""
 
-    SUPPORTED_INPUT_NAMES = (*_TEXT_INPUTS, "keep")
+    SUPPORTED_INPUT_NAMES = (*_TEXT_INPUTS, "keep", "setting")
 
     def generate(
         self, input_name: str, framework: str = "pt", int_dtype: str = "int64", float_dtype: str = "fp32"
@@ -39,6 +39,8 @@ class _TextAndDial(DummyTextInputGenerator):  # type: ignore[misc]
         """One example input by name."""
         if input_name == "keep":
             return torch.linspace(0.9, 0.4, int(self.normalized_config.num_layers))
+        if input_name == "setting":
+            return torch.ones(1)
         if input_name == "token_type_ids":
             return torch.zeros(self.batch_size, self.sequence_length, dtype=torch.int64)
         if input_name == "attention_mask":
@@ -50,7 +52,7 @@ class _TextAndDial(DummyTextInputGenerator):  # type: ignore[misc]
 
 
 class EncoderOnnxConfig(TextEncoderOnnxConfig):  # type: ignore[misc]
-    """Inputs and outputs of every BERT-like family and task, with `keep` where the encoder is length-adaptive."""
+    """Inputs and outputs of every BERT-like family and task, with the dials that the model has."""
 
     NORMALIZED_CONFIG_CLASS = NormalizedTextConfig
     DUMMY_INPUT_GENERATOR_CLASSES: ClassVar[tuple[type, ...]] = (_TextAndDial,)

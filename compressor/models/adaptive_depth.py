@@ -121,7 +121,7 @@ class AdaptiveDepthModel(LengthAdaptiveModel):
         token_type_ids: Tensor | None = None,
         keep: Tensor | None = None,
         *,
-        setting: float | None = None,
+        setting: Tensor | float | None = None,
         **options: Any,
     ) -> Any:
         """Answer, each input after as few layers as the method allows.
@@ -131,10 +131,10 @@ class AdaptiveDepthModel(LengthAdaptiveModel):
             attention_mask: Nonzero for real tokens; None: all are real.
             token_type_ids: Segment numbers, for families that have them.
             keep: As in `LengthAdaptiveModel`.
-            setting: Margin, entropy or patience; None: the structure's default.
+            setting: Margin, entropy or patience, a number or [1]; None: the structure's default.
             options: `counts` and `skip_layers` of `LengthAdaptiveModel`.
         """
-        run = _Run(self, self.adaptive_depth.setting if setting is None else setting)
+        run = Run(self, self.adaptive_depth.setting if setting is None else setting)
         self._encode(run.watch, input_ids, attention_mask, token_type_ids, keep, options)
         return AdaptiveDepthOutput(logits=run.logits(), blocks_run=run.blocks_run)
 
@@ -188,10 +188,13 @@ def _stock_head(model: Any, family: Family, first: Tensor) -> Tensor:
     return cast(Tensor, model.classifier(states))
 
 
-class _Run:
-    """One batch on its way through the layers: each row's answer, and whether it is final."""
+class Run:
+    """One batch on its way through the layers: each row's answer, and whether it is final.
 
-    def __init__(self, model: AdaptiveDepthModel, setting: float) -> None:
+    Nothing in it depends on values in Python, so that it can be traced for export.
+    """
+
+    def __init__(self, model: AdaptiveDepthModel, setting: Tensor | float) -> None:
         self.model = model
         self.rule = model.adaptive_depth
         self.setting = setting
@@ -208,12 +211,10 @@ class _Run:
         said = self.model.answer(layer, first)
         if layer == 0:
             self._begin(said.logits)
-        self.blocks_run += self.going
+        self.blocks_run = self.blocks_run + self.going.long()
         done = self._hear(said, layer)
-        self.going &= ~done
-        if layer == self.layers - 1:
-            self.going.zero_()
-        return not bool(self.going.any())
+        self.going = self.going & ~done
+        return layer == self.layers - 1 or not bool(self.going.any())
 
     def logits(self) -> Tensor:
         """What `pipeline` may apply a softmax or a sigmoid to."""
@@ -223,12 +224,11 @@ class _Run:
         return self.answer if self.several else torch.log_softmax(self.answer, dim=-1)
 
     def _begin(self, logits: Tensor) -> None:
-        rows = logits.shape[0]
         self.answer = torch.zeros_like(logits)
-        self.weight = logits.new_ones(rows)
-        self.streak = torch.zeros(rows, dtype=torch.long, device=logits.device)
+        self.weight = torch.ones_like(logits[:, 0])
+        self.streak = torch.zeros_like(self.weight, dtype=torch.long)
         self.blocks_run = torch.zeros_like(self.streak)
-        self.going = torch.ones(rows, dtype=torch.bool, device=logits.device)
+        self.going = torch.ones_like(self.weight, dtype=torch.bool)
 
     def _hear(self, said: Answer, layer: int) -> Tensor:
         """Take a layer's answer in for the rows that go on; which of them may stop now."""
@@ -242,8 +242,8 @@ class _Run:
         same = _decided(said.logits, self.several, self.rule.threshold) == _decided(
             self.answer, self.several, self.rule.threshold
         )
-        agrees = same.all(dim=-1) & (layer > 0)
-        self.streak = halting.agreeing(agrees, self.streak)
+        if layer > 0:
+            self.streak = halting.agreeing(same.all(dim=-1), self.streak)
         self.answer = torch.where(going, said.logits, self.answer)
         return self.streak >= self.setting
 

@@ -9,8 +9,9 @@ import onnx
 from onnx import TensorProto, helper
 
 from compressor.errors import ExportError
+from compressor.graph import stopping
 from compressor.graph.adaptive.attention import FLOAT, INT64, Heads, attend, choose, choose_by_first, split_heads
-from compressor.graph.adaptive.markers import ATTEND, DOMAIN, PLAN, RESTORE
+from compressor.graph.adaptive.markers import ATTEND, DOMAIN, END, GATE, PLAN, RESTORE
 from compressor.graph.adaptive.plan import NAME as DIAL
 from compressor.graph.adaptive.plan import Plan, build_plan
 from compressor.graph.builder import Builder
@@ -52,6 +53,13 @@ def expand(model: onnx.ModelProto, *, layers: int, width: int) -> None:
         elif node.op_type == RESTORE:
             builder = Builder("restore", opset, constants)
             _restore(builder, node, plan, width)
+        elif node.op_type == GATE:
+            builder = Builder("depth", opset, constants)
+            hidden, going, answer, blocks = node.input
+            stopping.mark(builder, attributes["layer"], hidden, going, answer, blocks, node.output[0])
+        elif node.op_type == END:
+            builder = Builder("depth", opset, constants)
+            stopping.mark_end(builder, node.input[0], node.input[1], (node.output[0], node.output[1]))
         else:
             raise ExportError(f"the traced graph has an unknown marker {node.op_type}.")
         nodes += builder.nodes

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 DOMAIN = "compressor"
-PLAN, ATTEND, RESTORE = "Plan", "Attend", "Restore"
+PLAN, ATTEND, RESTORE, GATE, END = "Plan", "Attend", "Restore", "Gate", "End"
 
 
 class Plan(torch.autograd.Function):
@@ -81,3 +81,36 @@ class Restore(torch.autograd.Function):
         output = g.op(f"{DOMAIN}::{RESTORE}", attention_mask, hidden, *others)
         output.setType(hidden.type().with_sizes([None, None, width]))
         return output
+
+
+class Gate(torch.autograd.Function):
+    """The border behind a layer that may be the last: hidden, whether any row goes on, answer, layers -> hidden."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, going: Tensor, answer: Tensor, blocks: Tensor, layer: int) -> Tensor:
+        """The hidden states as they are."""
+        return hidden.clone()
+
+    @staticmethod
+    def symbolic(g: Any, hidden: Any, going: Any, answer: Any, blocks: Any, layer: int) -> Any:
+        """One node."""
+        output = g.op(f"{DOMAIN}::{GATE}", hidden, going, answer, blocks, layer_i=layer)
+        output.setType(hidden.type())
+        return output
+
+
+class End(torch.autograd.Function):
+    """Where the run ends, whichever layer was the last: answer and layers as they then are."""
+
+    @staticmethod
+    def forward(ctx: Any, answer: Tensor, blocks: Tensor) -> tuple[Tensor, Tensor]:
+        """Both as they are."""
+        return answer.clone(), blocks.clone()
+
+    @staticmethod
+    def symbolic(g: Any, answer: Any, blocks: Any) -> Any:
+        """One node."""
+        outputs = g.op(f"{DOMAIN}::{END}", answer, blocks, outputs=2)
+        for output, value in zip(outputs, (answer, blocks), strict=True):
+            output.setType(value.type())
+        return outputs

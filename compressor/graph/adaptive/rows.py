@@ -12,11 +12,13 @@ from contextlib import contextmanager
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, cast
 
+import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from compressor.graph.adaptive.markers import Attend, Plan, Restore
+from compressor.graph.adaptive.markers import Attend, End, Gate, Plan, Restore
+from compressor.models.adaptive_depth import AdaptiveDepthModel, Run
 from compressor.models.families import Family, family_of_model
 
 if TYPE_CHECKING:
@@ -27,7 +29,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def traced_in_rows(model: PreTrainedModel) -> Iterator[None]:
-    """Let a length-adaptive model's backbone run as rows with markers (for tracing only; its outputs are no result)."""
+    """Let an adaptive model run as rows with markers (for tracing only; its outputs are no result).
+
+    A model with exits then takes its dial as `setting`, and `keep` only if it is length-adaptive.
+    """
     family = family_of_model(model)
     backbone = cast(Any, family.backbone_of(model))
     settings: LengthAdaptive = backbone.length_adaptive
@@ -35,6 +40,22 @@ def traced_in_rows(model: PreTrainedModel) -> Iterator[None]:
     heads, width = family.head_count(config), family.hidden_size(config)
 
     dial: list[Tensor] = []
+    runs: list[Run] = []
+
+    def depth_forward(
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        token_type_ids: Tensor | None = None,
+        keep: Tensor | None = None,
+        setting: Tensor | None = None,
+    ) -> Any:
+        adaptive = cast(AdaptiveDepthModel, model)
+        dial[:] = [torch.ones(len(settings.keep)) if keep is None else keep]
+        runs[:] = [Run(adaptive, adaptive.adaptive_depth.setting if setting is None else setting)]
+        extra = {"token_type_ids": token_type_ids} if family.has_token_types else {}
+        forward(input_ids=input_ids, attention_mask=attention_mask, **extra)
+        runs[0].answer, blocks = _apply(End, runs[0].answer, runs[0].blocks_run)
+        return {"logits": runs[0].logits(), "blocks_run": blocks}
 
     def task_forward(
         input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None, keep: Tensor | None = None
@@ -54,6 +75,8 @@ def traced_in_rows(model: PreTrainedModel) -> Iterator[None]:
             shape = (index, heads, protect, int(settings.significance == "first"), width)
             hidden, real, origin, *leaving = _run_layer(layer, family, hidden, real, origin, shape)
             left += leaving
+            if runs:
+                hidden = _watch(runs[0], index, hidden, attention_mask)
         others = (origin, *left) if settings.restore else ()
         last = _apply(Restore, attention_mask, width, hidden, *others)
         pooler = getattr(backbone, family.pooler, None) if family.pooler else None
@@ -61,7 +84,8 @@ def traced_in_rows(model: PreTrainedModel) -> Iterator[None]:
             last_hidden_state=last, pooler_output=pooler(last) if pooler is not None else None
         )
 
-    backbone.forward, cast(Any, model).forward = forward, task_forward
+    stops = isinstance(model, AdaptiveDepthModel)
+    backbone.forward, cast(Any, model).forward = forward, depth_forward if stops else task_forward
     try:
         yield
     finally:
@@ -77,6 +101,15 @@ def _embed(backbone: nn.Module, family: Family, input_ids: Tensor, token_type_id
     states = getattr(backbone, family.embeddings)(input_ids=input_ids, **extra)
     projection = getattr(backbone, family.projection, None) if family.projection else None
     return cast(Tensor, states if projection is None else projection(states))
+
+
+def _watch(run: Run, layer: int, hidden: Tensor, attention_mask: Tensor) -> Tensor:
+    """Let the layer's exit hear the first token of each text; what the next layer reads."""
+    first = hidden.reshape(attention_mask.shape[0], -1, hidden.shape[-1])[:, 0]
+    run.watch(layer, first)
+    if layer == run.layers - 1:
+        return hidden
+    return cast(Tensor, _apply(Gate, hidden, run.going.any(), run.answer, run.blocks_run, layer))
 
 
 def _run_layer(

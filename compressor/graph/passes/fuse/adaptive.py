@@ -1,4 +1,4 @@
-"""Fusing a length-adaptive graph: MultiHeadAttention wherever nobody looks at the probabilities."""
+"""Fusing a graph traced in rows: MultiHeadAttention wherever nobody looks at the probabilities."""
 
 from __future__ import annotations
 

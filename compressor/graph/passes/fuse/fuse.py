@@ -37,7 +37,7 @@ def run(source: Path, target: Path, settings: object, context: PassContext) -> P
     model = load(source)
     if any(node.domain == MICROSOFT for node in model.graph.node):
         raise PassError(f"{source} holds fused operators already: run `fuse` once, right after the export.")
-    if Structure.from_config(config).length_adaptive is not None:
+    if not Structure.from_config(config).is_stock:
         found = adaptive.fuse(model, config)
     elif layout == "rows":
         found = stock.fuse_in_rows(model, config)

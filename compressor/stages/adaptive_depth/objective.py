@@ -1,0 +1,78 @@
+"""What the exits are trained for: one loss a method, from what every layer says. Pure but for the forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from compressor.models import halting
+from compressor.models.adaptive_depth import SMALLEST, Answer
+from compressor.stages.adaptive_depth.settings import PONDER, AdaptiveDepthSettings
+from compressor.tasks.base import Task
+
+
+def dact_loss(
+    said: Sequence[Answer], labels: Tensor, *, tau: float, ponder: PONDER = "weights", several: bool = False
+) -> Tensor:
+    """Negative log-likelihood of the accumulated answer plus tau times the ponder cost; a float32 scalar.
+
+    The accumulated answer is a probability already, so no softmax comes after it.
+
+    Args:
+        said: What each layer says, the last without a halting unit.
+        labels: Classes [batch], or 0.0 and 1.0 [batch, labels] if `several`.
+        tau: The price of a layer.
+        ponder: weights: the sum of p_n; units: the sum of h_n.
+        several: Whether labels are independent.
+    """
+    logits = [answer.logits.float() for answer in said]
+    chances = [torch.sigmoid(each) if several else torch.softmax(each, dim=-1) for each in logits]
+    so_far, weight = torch.zeros_like(chances[0]), torch.ones_like(chances[0][:, 0])
+    price = torch.zeros_like(weight)
+    for chance, answer in zip(chances, said, strict=True):
+        so_far = halting.accumulate(chance, so_far, weight)
+        if answer.unit is not None:
+            unit = answer.unit.float()
+            weight = weight * unit
+            price = price + (weight if ponder == "weights" else unit)
+    if several:
+        right = torch.where(labels > 0, so_far, 1 - so_far).clamp(min=SMALLEST)
+        likelihood = right.log().mean(dim=-1)
+    else:
+        likelihood = so_far.gather(1, labels.unsqueeze(1)).squeeze(1).clamp(min=SMALLEST).log()
+    return (tau * price - likelihood).mean()
+
+
+def weights_of(method: str, layers: int) -> list[float]:
+    """How much each layer's own loss counts.
+
+    DeeBERT trains all exits alike and leaves the rest as it is; PABEE weighs layer j by j, all together 1.
+    """
+    if method == "deebert":
+        return [1.0] * (layers - 1) + [0.0]
+    return [2 * (number + 1) / (layers * (layers + 1)) for number in range(layers)]
+
+
+class ExitsObjective:
+    """One pass an update: the loss of all exits together."""
+
+    def __init__(self, task: Task, settings: AdaptiveDepthSettings) -> None:
+        self.task = task
+        self.settings = settings
+
+    def __call__(
+        self, model: torch.nn.Module, inputs: Mapping[str, Tensor], labels: Mapping[str, Tensor], step: int
+    ) -> Iterator[Tensor]:
+        """The loss of one batch: inputs [batch, length] by the tokenizer's names, labels by the task's."""
+        said: list[Answer] = cast(Any, model).answers(**inputs)
+        settings, several = self.settings, self.task.multi_label
+        if settings.method == "dact":
+            target = labels[self.task.label_names[0]]
+            yield dact_loss(said, target, tau=settings.tau, ponder=settings.ponder, several=several)
+            return
+        shares = weights_of(settings.method, len(said))
+        losses = [self.task.loss({"logits": answer.logits}, labels) for answer in said]
+        yield torch.stack([share * loss for share, loss in zip(shares, losses, strict=True) if share]).sum()

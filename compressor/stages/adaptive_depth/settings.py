@@ -1,0 +1,28 @@
+"""Settings of the stage `adaptive_depth`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from compressor.config.schema import NonNegative, Positive, Probability, settings
+from compressor.config.training import TrainingSettings
+from compressor.models.structure import Bound, DepthMethod
+
+PONDER = Literal["weights", "units"]
+
+DEFAULTS: dict[DepthMethod, float] = {"dact": 0.0, "deebert": 0.2, "pabee": 2.0}
+"""The dial where none is asked for: DACT keeps its promise; the others' papers choose within this range."""
+
+
+@settings
+class AdaptiveDepthSettings(TrainingSettings):
+    """Exits behind every layer and their training; starts from a fine-tuned model."""
+
+    epochs: Positive = 3.0
+    learning_rate: Positive = 3e-5
+    method: DepthMethod = "dact"
+    setting: NonNegative | None = None  # the dial's default: margin, entropy in nats, patience in layers
+    tau: NonNegative = 5e-3  # DACT: the price of a layer (1e-3 ... 5e-2)
+    ponder: PONDER = "weights"  # DACT's price is on the sum of p_n (weights) or of h_n (units)
+    bound: Bound = "tight"  # DACT: what later layers can change at most
+    threshold: Probability = 0.5  # of several labels, each is predicted from here on

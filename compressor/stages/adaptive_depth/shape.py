@@ -1,0 +1,28 @@
+"""What `adaptive_depth` makes of a model, from `config.json` mappings alone: light enough for `plan`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from compressor.errors import RequestError
+from compressor.models.structure import AdaptiveDepth, Structure
+from compressor.stages.adaptive_depth.settings import DEFAULTS, AdaptiveDepthSettings
+
+
+def shape(config: dict[str, Any], teacher: dict[str, Any], settings: AdaptiveDepthSettings) -> dict[str, Any]:
+    """What `config.json` will say after the stage, but for what depends on the task alone."""
+    before = Structure.from_config(config)
+    after = Structure(length_adaptive=before.length_adaptive, adaptive_depth=structure_of(settings))
+    return {**config, "compressor": {**config.get("compressor", {}), "structure": after.to_config()}}
+
+
+def structure_of(settings: AdaptiveDepthSettings) -> AdaptiveDepth:
+    """The structure that the stage gives a model.
+
+    Raises:
+        RequestError: A patience below one layer.
+    """
+    setting = DEFAULTS[settings.method] if settings.setting is None else settings.setting
+    if settings.method == "pabee" and (setting < 1 or setting != int(setting)):
+        raise RequestError(f"setting = {setting:g} is no patience: give a whole number of layers, 1 or more.")
+    return AdaptiveDepth(method=settings.method, setting=setting, bound=settings.bound, threshold=settings.threshold)

@@ -1,0 +1,45 @@
+"""The stage `adaptive_depth`: exits behind every layer of a fine-tuned classifier, and when to take them.
+
+DACT-BERT (Eyzaguirre et al. 2022) learns answers and halting units jointly with the encoder, and pays for layers;
+DeeBERT (Xin et al. 2020) trains exits on the encoder as it is; PABEE (Zhou et al. 2020) trains all with a weighted sum
+of the exits' losses.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from compressor.errors import RequestError
+from compressor.models import checkpoint
+from compressor.models.adaptive_depth import make_adaptive_depth, start_from_head
+from compressor.stages.adaptive_depth.objective import ExitsObjective
+from compressor.stages.adaptive_depth.settings import AdaptiveDepthSettings
+from compressor.stages.adaptive_depth.shape import structure_of
+from compressor.stages.context import Checkpoint, StageContext
+from compressor.training import train
+
+
+def run(source: Checkpoint, settings: AdaptiveDepthSettings, context: StageContext) -> Checkpoint:
+    """Give the checkpoint exits and train them; one that has exits of the same method trains on.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be loaded for the task, or has exits of another method.
+        RequestError: The model has a single layer, which nothing can come before.
+        TrainingError: The loss is no longer a number.
+    """
+    model = checkpoint.load(source.path, context.task)
+    tokenizer = checkpoint.load_tokenizer(source.path)
+    fresh = checkpoint.structure_of(model).adaptive_depth is None
+    model = make_adaptive_depth(model, structure_of(settings))
+    if not len(cast(Any, model).exits):
+        raise RequestError("the model has one layer: there is no earlier one to stop after.")
+    if fresh:
+        start_from_head(model)
+    if settings.method == "deebert":
+        model.requires_grad_(False)
+        cast(Any, model).exits.requires_grad_(True)
+    features = context.task.features(context.data.train, tokenizer, labelled=True)
+    objective = ExitsObjective(context.task, settings)
+    train(model, features, context.task, settings, objective, context, tokenizer, title="adaptive_depth")
+    checkpoint.save(model.requires_grad_(True), tokenizer, context.output)
+    return Checkpoint(context.output, source.key)
