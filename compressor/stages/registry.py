@@ -96,6 +96,18 @@ STAGES: dict[str, StageSpec] = {
             version=2,
             shape="compressor.stages.length_adaptive.shape:shape",
         ),
+        StageSpec(
+            name="adaptive_depth",
+            family="dynamic inference",
+            paper="Eyzaguirre 2022 (DACT-BERT); Xin 2020 (DeeBERT); Zhou 2020 (PABEE)",
+            summary="exits behind every layer; each input runs as few layers as it needs",
+            changes="speed (by the depth dial)",
+            settings="compressor.stages.adaptive_depth.settings:AdaptiveDepthSettings",
+            run="compressor.stages.adaptive_depth.stage:run",
+            version=1,
+            tasks=("text-classification",),
+            shape="compressor.stages.adaptive_depth.shape:shape",
+        ),
     )
 }
 

@@ -142,7 +142,9 @@ def test_fusion_and_int8_reach_every_layer(lengths: bool, tmp_path: Path) -> Non
     model = both_dials("dact") if lengths else adaptive("dact")
     plain, source = exported(model, tmp_path)
     fused = passed("fuse", plain, source, tmp_path, FuseSettings())
-    int8 = passed("quantize", fused, source, tmp_path, QuantizeSettings(backend="onnxruntime", mode="dynamic", smooth="off"))
+    int8 = passed(
+        "quantize", fused, source, tmp_path, QuantizeSettings(backend="onnxruntime", mode="dynamic", smooth="off")
+    )
     ids, mask = ragged()
     expected, blocks = run(plain, ids, mask)
     logits, fused_blocks = run(fused, ids, mask)

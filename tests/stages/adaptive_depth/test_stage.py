@@ -1,0 +1,138 @@
+"""The losses of the exits by hand, and the stage from checkpoint to checkpoint."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from compressor.errors import CheckpointError, RequestError
+from compressor.models import checkpoint
+from compressor.models.adaptive_depth import Answer
+from compressor.models.structure import AdaptiveDepth
+from compressor.stages.adaptive_depth import stage
+from compressor.stages.adaptive_depth.objective import ExitsObjective, dact_loss, weights_of
+from compressor.stages.adaptive_depth.settings import AdaptiveDepthSettings
+from compressor.stages.adaptive_depth.shape import structure_of
+from compressor.training import collate
+from tests.stages.distill.conftest import make_checkpoint, make_context, make_examples, tiny_task
+
+QUICK: dict[str, Any] = {"max_steps": 3, "batch_size": 4, "learning_rate": 1e-2}
+METHODS = ("dact", "deebert", "pabee")
+
+
+def said() -> list[Answer]:
+    """Two rows, three layers, two classes."""
+    first = torch.tensor([[0.0, 0.0], [2.0, 0.0]])
+    return [
+        Answer(first, torch.tensor([0.5, 0.25])),
+        Answer(-first, torch.tensor([0.5, 1.0])),
+        Answer(first * 2, None),
+    ]
+
+
+@pytest.mark.parametrize("ponder", ["weights", "units"])
+def test_dact_loss_by_hand(ponder: Any) -> None:
+    loss = dact_loss(said(), torch.tensor([0, 1]), tau=0.1, ponder=ponder)
+    sure, surer = 1 / (1 + math.exp(2)), 1 / (1 + math.exp(4))
+    second = sure * 1.0
+    second = (1 - sure) * 0.25 + second * 0.75
+    second = surer * 0.25 + second * 0.75
+    price = {"weights": (0.5 + 0.25, 0.25 + 0.25), "units": (0.5 + 0.5, 0.25 + 1.0)}[ponder]
+    expected = ((0.1 * price[0] - math.log(0.5)) + (0.1 * price[1] - math.log(second))) / 2
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_dact_loss_of_several_labels_by_hand() -> None:
+    labels = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    answers = [Answer(torch.zeros(2, 2), torch.ones(2)), Answer(torch.tensor([[0.0, 0.0], [2.0, 0.0]]), None)]
+    right = torch.tensor([[0.5, 0.5], [1 - 1 / (1 + math.exp(-2)), 0.5]])
+    expected = 0.2 - right.log().mean(dim=-1).mean().item()
+    assert dact_loss(answers, labels, tau=0.2, several=True).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_dearer_layer_closes_the_halting_units() -> None:
+    unit = torch.tensor([0.5, 0.5], requires_grad=True)
+    answers = [Answer(torch.zeros(2, 2), unit), Answer(torch.zeros(2, 2), None)]
+    dact_loss(answers, torch.tensor([0, 1]), tau=1.0).backward()
+    assert unit.grad is not None and (unit.grad > 0).all()
+
+
+def test_weights_of_the_layers() -> None:
+    assert weights_of("deebert", 3) == [1.0, 1.0, 0.0]
+    assert weights_of("pabee", 3) == pytest.approx([1 / 6, 2 / 6, 3 / 6])
+
+
+@pytest.mark.parametrize("method", ["deebert", "pabee"])
+def test_exits_learn_the_task_loss(tmp_path: Path, method: Any) -> None:
+    task = tiny_task("text-classification")
+    source = make_checkpoint(tmp_path, task, layers=3)
+    settings = AdaptiveDepthSettings(method=method, max_steps=1)
+    context = make_context(tmp_path, task, source)
+    trained = stage.run(source, settings, context)
+    model: Any = checkpoint.load(trained.path, task)
+    tokenizer = checkpoint.load_tokenizer(trained.path)
+    features = task.features(make_examples(task.name, 6), tokenizer, labelled=True)
+    inputs, labels = collate(features, tokenizer, task)
+    (loss,) = ExitsObjective(task, settings)(model, inputs, labels, 0)
+    with torch.no_grad():
+        each = [task.loss({"logits": answer.logits}, labels).item() for answer in model.answers(**inputs)]
+    shares = {"deebert": (1, 1, 0), "pabee": (1 / 6, 2 / 6, 3 / 6)}[method]
+    assert loss.item() == pytest.approx(sum(share * one for share, one in zip(shares, each, strict=True)), rel=1e-4)
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+@pytest.mark.parametrize("method", METHODS)
+def test_the_stage_trains_exits(tmp_path: Path, method: Any, adaptive: bool) -> None:
+    task = tiny_task("text-classification")
+    source = make_checkpoint(tmp_path, task, layers=3, adaptive=adaptive)
+    result = stage.run(source, AdaptiveDepthSettings(method=method, **QUICK), make_context(tmp_path, task, source))
+    before: Any = checkpoint.load(source.path, task)
+    after: Any = checkpoint.load(result.path, task)
+    structure = checkpoint.structure_of(after)
+    assert structure.adaptive_depth == structure_of(AdaptiveDepthSettings(method=method))
+    assert (structure.length_adaptive is not None) == adaptive
+    same = [torch.equal(value, after.state_dict()[name]) for name, value in before.state_dict().items()]
+    assert all(same) if method == "deebert" else not all(same)
+    assert any("exits." in name for name in after.state_dict())
+
+
+def test_exits_train_on_and_methods_do_not_mix(tmp_path: Path) -> None:
+    task = tiny_task("text-classification")
+    source = make_checkpoint(tmp_path / "source", task, layers=2)
+    first = stage.run(
+        source, AdaptiveDepthSettings(method="pabee", **QUICK), make_context(tmp_path / "a", task, source)
+    )
+    again = stage.run(
+        first, AdaptiveDepthSettings(method="pabee", setting=1, **QUICK), make_context(tmp_path / "b", task, source)
+    )
+    structure = checkpoint.structure_of(checkpoint.load(again.path, task))
+    assert structure.adaptive_depth == AdaptiveDepth(method="pabee", setting=1)
+    with pytest.raises(CheckpointError, match="exits of pabee"):
+        stage.run(first, AdaptiveDepthSettings(method="dact", **QUICK), make_context(tmp_path / "c", task, source))
+
+
+def test_one_layer_and_other_tasks_are_refused(tmp_path: Path) -> None:
+    task = tiny_task("text-classification")
+    source = make_checkpoint(tmp_path / "one", task, layers=1)
+    with pytest.raises(RequestError, match="one layer"):
+        stage.run(source, AdaptiveDepthSettings(**QUICK), make_context(tmp_path / "a", task, source))
+    questions = tiny_task("question-answering")
+    source = make_checkpoint(tmp_path / "questions", questions)
+    with pytest.raises(CheckpointError, match="classifies whole texts"):
+        stage.run(source, AdaptiveDepthSettings(**QUICK), make_context(tmp_path / "b", questions, source))
+
+
+@pytest.mark.parametrize("setting", [0.5, 0, 1.5])
+def test_a_patience_is_a_whole_number_of_layers(setting: float) -> None:
+    with pytest.raises(RequestError, match="no patience"):
+        structure_of(AdaptiveDepthSettings(method="pabee", setting=setting))
+
+
+@pytest.mark.parametrize("wrong", [{"tau": -0.1}, {"setting": -1}, {"threshold": 1.5}, {"method": "none"}])
+def test_impossible_settings_are_refused(wrong: Any) -> None:
+    with pytest.raises(ValueError):
+        AdaptiveDepthSettings(**wrong)
