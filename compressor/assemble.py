@@ -6,16 +6,19 @@ import dataclasses
 from collections.abc import Sequence
 
 from compressor.artifact import config as artifact_config
+from compressor.artifact.depth_table import make_depth
 from compressor.artifact.dial_table import make_dial
-from compressor.artifact.manifest import Dial, Manifest, Measurement, StageRow
+from compressor.artifact.manifest import Depth, Dial, Manifest, Measurement, StageRow
 from compressor.devices import host, identity
 from compressor.graph import dial as dials
 from compressor.models import macs
 from compressor.models.config_file import read_config
+from compressor.models.families import family_of
 from compressor.models.locate import hub_name
 from compressor.models.structure import Structure
 from compressor.rows import Row
 from compressor.steps import Graph, Steps
+from compressor.tasks.examples import TextExample
 from compressor.validation.gates import Facts, Verdict
 
 
@@ -77,6 +80,7 @@ def manifest_of(
         stages=[_stage_row(row) for row in rows],
         passes=graph.notes,
         dial=_dial(steps, graph, artifact),
+        depth=_depth(steps, graph, artifact),
         versions=host.versions(),
     )
 
@@ -147,3 +151,25 @@ def _dial(steps: Steps, graph: Graph, artifact: Row) -> Dial | None:
         metric=steps.task.metric_names[0],
         measured_on=identity.measured_on(steps.request.device),
     )
+
+
+def _depth(steps: Steps, graph: Graph, artifact: Row) -> Depth | None:
+    config = read_config(graph.checkpoint.path)
+    depth = Structure.from_config(config).adaptive_depth
+    blocks = artifact.evaluation.blocks_run
+    if depth is None or blocks is None:
+        return None
+    return make_depth(
+        depth,
+        kind=dials.depth_kind(steps.request.dial),
+        layers=family_of(config).layer_count(config),
+        blocks=blocks,
+        texts=[_text(example) for example in steps.data.dev],
+    )
+
+
+def _text(example: object) -> str:
+    """What a reader recognises a classified text by."""
+    if not isinstance(example, TextExample):
+        return ""
+    return example.text if example.pair is None else f"{example.text} / {example.pair}"

@@ -166,7 +166,7 @@ class Steps:
                 )
             np.save(output / "scores.npy", found.example_scores)
             _write_json(output / "predictions.json", found.predictions)
-            return {"metrics": found.metrics, "windows": found.windows}
+            return {"metrics": found.metrics, "windows": found.windows, "blocks_run": found.blocks_run}
 
         def follow(output: Path, work: Path) -> dict[str, Any]:
             tolerance = self.request.export.parity_tolerance
@@ -207,6 +207,7 @@ def _evaluation(entry: Entry) -> Evaluation:
         predictions=predictions,
         example_scores=np.load(entry.path / "scores.npy"),
         windows=entry.notes["windows"],
+        blocks_run=entry.notes.get("blocks_run"),
     )
 
 

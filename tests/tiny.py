@@ -7,7 +7,7 @@ from compressor.request import Request, build
 DATA = ["data.demo_train=40", "data.demo_dev=8", "data.calibration=4", "data.search=8"]
 INPUT = ["features.max_length=64", "features.doc_stride=16"]
 MEASURE = ["measure.runs=2", "measure.rounds=1", "measure.warmup=1", "gates.max_metric_drop=null"]
-TRAINING = ("finetune", "distill", "length_adaptive")
+TRAINING = ("finetune", "distill", "length_adaptive", "adaptive_depth")
 
 
 def settings(recipe: str, output: object, *more: str) -> list[str]:

@@ -38,6 +38,7 @@ def render(manifest: Manifest, size_bytes: int) -> str:
         _results(manifest),
         _stages(manifest),
         _dial(manifest),
+        _depth(manifest),
         "## How to run it",
         _how_to_run(manifest),
         "## How the figures were taken",
@@ -201,6 +202,32 @@ def _dial(manifest: Manifest) -> str:
     return f"{text}\n\n{table(head, rows)}\n\nThe metric of this table is from {dial.metric_data}."
 
 
+_METHODS = {"dact": "DACT-BERT", "deebert": "DeeBERT", "pabee": "PABEE"}
+_SETTINGS = {
+    "dact": "how far the bound on what later layers can change may be missed; 0 never changes the answer of all layers",
+    "deebert": "the entropy in nats below which a layer's answer is taken",
+    "pabee": "the number of layers in a row that must confirm an answer",
+}
+
+
+def _depth(manifest: Manifest) -> str:
+    depth = manifest.depth
+    if depth is None:
+        return ""
+    text = (
+        f"## The depth dial\n\n{_METHODS[depth.method]}: an input runs as many of the {depth.layers} layers as it "
+        f"needs, {depth.mean_blocks:.2f} in the mean on the held-out data. `{depth.input}` is "
+        f"{_SETTINGS[depth.method]}; its default is {depth.default:g}. The output `blocks_run` says how many layers "
+        "ran."
+    )
+    ways = {
+        "optional": f" Another value can be given at every call, as the optional input `{depth.input}`, float32 [1].",
+        "fixed": " It is fixed in this graph.",
+    }
+    rows = [(str(number), str(count)) for number, count in enumerate(depth.histogram, start=1)]
+    return f"{text}{ways[depth.kind]}\n\n{table(('layers', 'held-out texts'), rows)}"
+
+
 def _how_to_run(manifest: Manifest) -> str:
     task = manifest.task
     parts = [
@@ -213,6 +240,8 @@ def _how_to_run(manifest: Manifest) -> str:
     if manifest.dial and manifest.dial.kind != "fixed":
         options = 'setting="full"' if not manifest.dial.full_macs else "budget=0.5"
         parts.append(f"The dial is turned with `--keep` or `--setting`, and with `predictor(..., {options})`.")
+    if manifest.depth and manifest.depth.kind != "fixed":
+        parts.append("The depth dial is turned with `--depth`, and with `predictor(..., depth=...)`.")
     if not manifest.dial or manifest.dial.kind != "required":
         parts.append(
             "With Optimum and transformers:\n\n"

@@ -75,6 +75,29 @@ class Dial:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DepthExample:
+    """A held-out text and the layers that it needed."""
+
+    text: str
+    blocks: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Depth:
+    """The depth dial: its input, and how many layers the held-out texts needed at its default."""
+
+    method: str  # dact, deebert or pabee
+    input: str  # margin, entropy_threshold or patience
+    kind: str  # optional or fixed
+    layers: int
+    default: float
+    mean_blocks: float
+    histogram: list[int]  # [layers] texts that needed 1, 2 ... layers
+    early: list[DepthExample] = field(default_factory=list)
+    late: list[DepthExample] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Measurement:
     """One measured number with how and where it was taken."""
 
@@ -116,6 +139,7 @@ class Manifest:
     stages: list[StageRow] = field(default_factory=list)
     passes: dict[str, dict[str, Any]] = field(default_factory=dict)
     dial: Dial | None = None
+    depth: Depth | None = None
     versions: dict[str, str] = field(default_factory=dict)
     reproducible: dict[str, str] = field(default_factory=lambda: dict(REPRODUCIBLE))
     created: str = field(default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
@@ -202,6 +226,10 @@ def _build(cls: type[Manifest], values: Mapping[str, Any]) -> Manifest:
     if dial is not None:
         settings = [DialSetting(**entry) for entry in dial.get("settings", [])]
         given["dial"] = Dial(**{**dial, "settings": settings})
+    depth = given.get("depth")
+    if depth is not None:
+        examples = {part: [DepthExample(**entry) for entry in depth.get(part, [])] for part in ("early", "late")}
+        given["depth"] = Depth(**{**depth, **examples})
     cls(**given)  # refuses entries that it does not know
     manifest = TypeAdapter(cls).validate_json(to_json(values), strict=True)
     for setting in manifest.dial.settings if manifest.dial else []:

@@ -8,7 +8,7 @@ from typing import Any
 
 from compressor.artifact import manifest as manifests
 from compressor.artifact.manifest import DialSetting
-from compressor.artifact.sample import Model, check_keep
+from compressor.artifact.sample import Model, check_depth, check_keep
 from compressor.config.paths import expanded
 from compressor.errors import ArtifactError, DeviceError, DialError, RequestError
 
@@ -21,7 +21,8 @@ class Predictor:
 
     The dial is given as one of: `keep` (a fraction of tokens for each layer), `setting` (a name of the dial table,
     "full" or "default"), `budget` (at most this fraction of the MACs at full length) or `budget_ms` (at most this
-    latency in the dial table); a budget takes the best row of the table that it allows.
+    latency in the dial table); a budget takes the best row of the table that it allows. `depth` is the value of the
+    depth dial, where the model can stop early.
 
     Raises:
         ArtifactError: The folder is not an artifact, or damaged.
@@ -38,6 +39,7 @@ class Predictor:
         setting: str | None = None,
         budget: float | None = None,
         budget_ms: float | None = None,
+        depth: float | None = None,
         threads: int | None = None,
         providers: Sequence[str] = ("CPUExecutionProvider",),
         batch_size: int = 8,
@@ -54,6 +56,7 @@ class Predictor:
                 f"{self.folder} does not load: {error}; `verify` says which file is damaged."
             ) from error
         self.keep = self._choose(keep, setting, budget, budget_ms)
+        self.depth = self._depth(depth)
 
     @property
     def task(self) -> str:
@@ -80,6 +83,7 @@ class Predictor:
         setting: str | None = None,
         budget: float | None = None,
         budget_ms: float | None = None,
+        depth: float | None = None,
     ) -> Any:
         """Answer one input, or a list of them with a list of answers.
 
@@ -94,13 +98,14 @@ class Predictor:
         """
         given = self._choose(keep, setting, budget, budget_ms)
         chosen = self.keep if given is None else given
+        level = self.depth if depth is None else self._depth(depth)
         if question is not None or context is not None:
             inputs = {"question": question, "context": context}
         if pair is not None:
             inputs = {"text": inputs, "pair": pair}
         single = not isinstance(inputs, list)
         items = [self._item(entry) for entry in ([inputs] if single else inputs)]
-        answers = self._model(items, keep=chosen)
+        answers = self._model(items, keep=chosen, depth=level)
         return answers[0] if single else answers
 
     def _choose(
@@ -129,6 +134,18 @@ class Predictor:
                 raise DialError(f"there is no dial setting '{setting}': choose from {', '.join(self.settings)}.")
             return self.settings[setting]
         return list(self._within(budget, budget_ms).keep)
+
+    def _depth(self, value: float | None) -> float | None:
+        """The value of the depth dial that was asked for; None where none was."""
+        depth = self.manifest.depth
+        if value is None:
+            return None
+        if depth is None or depth.kind == "fixed":
+            raise DialError("this artifact has no depth dial: it always stops as its default says, or not at all.")
+        try:
+            return check_depth(value, depth.method)
+        except ValueError as error:
+            raise DialError(f"{error}.") from error
 
     def _within(self, budget: float | None, budget_ms: float | None) -> DialSetting:
         dial = self.manifest.dial

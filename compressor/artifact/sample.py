@@ -5,6 +5,7 @@ python sample.py --question "Who wrote it?" --context "It was written by Ada."
 python sample.py --text "a fine film" [--pair "a second text"]
 python sample.py ... --keep 0.9,0.7,0.5       fraction of the tokens that each layer keeps
 python sample.py ... --setting NAME           a row of the dial table in manifest.json
+python sample.py ... --depth 0.1              the depth dial, where the model can stop early
 """
 
 import argparse
@@ -37,6 +38,7 @@ class Model:
         self.task = self.manifest["task"]
         self.labels = self.manifest["labels"]
         self.dial = self.manifest.get("dial")
+        self.exits = self.manifest.get("depth")
         self.preprocessing = self.manifest["preprocessing"]
         self.decoding = self.manifest["decoding"]
         self.batch_size = batch_size
@@ -55,10 +57,12 @@ class Model:
         nodes = list(self.session.get_inputs()) + list(self.session.get_overridable_initializers())
         self.inputs = {node.name: node.type for node in nodes}
 
-    def __call__(self, items: Sequence[Dict[str, Any]], keep: Optional[Sequence[float]] = None) -> List[Dict[str, Any]]:
+    def __call__(
+        self, items: Sequence[Dict[str, Any]], keep: Optional[Sequence[float]] = None, depth: Optional[float] = None
+    ) -> List[Dict[str, Any]]:
         """One answer an item; items are {question, context}, {text[, pair]} or {text} / {words}."""
         rows = [row for index, item in enumerate(items) for row in self.rows(item, index)]
-        for row, values in zip(rows, self.run(rows, keep)):
+        for row, values in zip(rows, self.run(rows, keep, depth)):
             row["outputs"] = values
         groups = [[] for _ in items]  # type: List[List[Row]]
         for row in rows:
@@ -99,14 +103,16 @@ class Model:
 
     # --- from rows to outputs
 
-    def run(self, rows: Sequence[Row], keep: Optional[Sequence[float]] = None) -> List[Dict[str, Any]]:
+    def run(
+        self, rows: Sequence[Row], keep: Optional[Sequence[float]] = None, depth: Optional[float] = None
+    ) -> List[Dict[str, Any]]:
         """The graph's outputs for every row, without padding; rows of similar length share a batch."""
-        chosen = self.keep(keep)
+        chosen, dial = self.keep(keep), self.depth(depth)
         results = [{} for _ in rows]  # type: List[Dict[str, Any]]
         order = sorted(range(len(rows)), key=lambda place: -len(rows[place]["input_ids"]))
         for start in range(0, len(order), self.batch_size):
             places = order[start : start + self.batch_size]
-            values = self.session.run(self.outputs, self.feed([rows[place] for place in places], chosen))
+            values = self.session.run(self.outputs, self.feed([rows[place] for place in places], chosen, dial))
             for name, array in zip(self.outputs, values):
                 for line, place in enumerate(places):
                     size = len(rows[place]["input_ids"])
@@ -114,10 +120,10 @@ class Model:
                     results[place][name] = np.asarray(array[line] if whole else array[line, :size], dtype=np.float64)
         return results
 
-    def feed(self, rows: Sequence[Row], keep: Optional[List[float]]) -> Dict[str, Any]:
+    def feed(self, rows: Sequence[Row], keep: Optional[List[float]], depth: Dict[str, Any]) -> Dict[str, Any]:
         """Input arrays [rows, longest row], filled up on the right."""
         width = max(len(row["input_ids"]) for row in rows)
-        feed = {}
+        feed = dict(depth)
         for name in ("input_ids", "attention_mask", "token_type_ids"):
             if name in self.inputs:
                 kind = np.int32 if self.inputs[name] == "tensor(int32)" else np.int64
@@ -137,6 +143,14 @@ class Model:
         if self.dial is None or "keep" not in self.inputs:
             raise ValueError("this artifact has no length dial, so 'keep' cannot be given")
         return check_keep(keep, self.dial["layers"])
+
+    def depth(self, value: Optional[float]) -> Dict[str, Any]:
+        """The depth dial to feed, by the name of its input; {} where the graph uses its own."""
+        if value is None:
+            return {}
+        if self.exits is None or self.exits["input"] not in self.inputs:
+            raise ValueError("this artifact has no depth dial, so 'depth' cannot be given")
+        return {self.exits["input"]: np.asarray([check_depth(value, self.exits["method"])], dtype=np.float32)}
 
     def setting(self, name: str) -> List[float]:
         """A length configuration by name: "full", "default" or a row of the dial table."""
@@ -175,19 +189,22 @@ class Model:
         return {"answer": item["context"][start:end], "start": start, "end": end, "score": float(shares[0])}
 
     def classify(self, item: Dict[str, Any], rows: Sequence[Row]) -> Dict[str, Any]:
-        """The most likely label, or with several labels all from the threshold on; and every label's probability."""
-        logits = rows[0]["outputs"]["logits"]
+        """The most likely label, or with several labels all from the threshold on; and every label's probability.
+
+        A model that can stop early also says how many layers it ran (blocks_run).
+        """
+        outputs = rows[0]["outputs"]
+        logits = outputs["logits"]
+        layers = {"blocks_run": int(outputs["blocks_run"])} if "blocks_run" in outputs else {}
         if self.manifest["multi_label"]:
             shares = np.exp(-np.logaddexp(0.0, -logits))
             scores = dict(zip(self.labels, shares.tolist()))
-            return {"labels": [n for n in self.labels if scores[n] >= self.decoding["threshold"]], "scores": scores}
+            chosen = [name for name in self.labels if scores[name] >= self.decoding["threshold"]]
+            return dict(layers, labels=chosen, scores=scores)
         shares = softmax(logits)
         best = int(logits.argmax())
-        return {
-            "label": self.labels[best],
-            "score": float(shares[best]),
-            "scores": dict(zip(self.labels, shares.tolist())),
-        }
+        scores = dict(zip(self.labels, shares.tolist()))
+        return dict(layers, label=self.labels[best], score=float(shares[best]), scores=scores)
 
     def tag(self, item: Dict[str, Any], rows: Sequence[Row]) -> Dict[str, Any]:
         """A tag for every word, and the entities that the tags make."""
@@ -238,6 +255,19 @@ def check_keep(keep: Sequence[float], layers: int) -> List[float]:
                 % (values[layer - 1], value, layer)
             )
     return values
+
+
+def check_depth(value: Any, method: str) -> float:
+    """A depth dial's value as a float; raises ValueError for one that its method cannot take."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ValueError("depth = %r is not a number" % (value,)) from None
+    if not 0 <= number < float("inf"):
+        raise ValueError("depth = %g is not a number from 0 on" % number)
+    if method == "pabee" and (number < 1 or number != int(number)):
+        raise ValueError("depth = %g is no patience: give a whole number of layers, 1 or more" % number)
+    return number
 
 
 def best_spans(start: Any, end: Any, n_best: int, max_length: int) -> List[Tuple[float, int, int]]:
@@ -311,7 +341,7 @@ def entities(tags: Sequence[str]) -> List[Tuple[str, int, int]]:
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Answer one request from the command line; 2 for a wrong one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("question", "context", "text", "pair", "keep", "setting"):
+    for name in ("question", "context", "text", "pair", "keep", "setting", "depth"):
         parser.add_argument("--" + name)
     parser.add_argument("--threads", type=int)
     given = parser.parse_args(arguments)
@@ -325,7 +355,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         keep = given.keep.split(",") if given.keep else None
         if given.setting:
             keep = model.setting(given.setting)
-        print(json.dumps(model([item], keep=keep)[0], ensure_ascii=False, indent=2))
+        print(json.dumps(model([item], keep=keep, depth=given.depth)[0], ensure_ascii=False, indent=2))
     except ValueError as error:
         parser.error(str(error))
     return 0

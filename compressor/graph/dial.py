@@ -24,6 +24,10 @@ KEEP = "keep"
 """Name of the length dial's input, float32 [layers]."""
 DEPTH_DIALS: dict[DepthMethod, str] = {"dact": "margin", "deebert": "entropy_threshold", "pabee": "patience"}
 """Name of the depth dial's input, float32 [1], by method."""
+NEVER: dict[DepthMethod, float] = {"dact": -2.0, "deebert": 0.0, "pabee": 1e6}
+"""The depth dial at which every layer runs."""
+BLOCKS_RUN = "blocks_run"
+"""Output of a graph that can stop early: the layers that each row needed, int64 [batch]."""
 TRACED_SETTING = "setting"
 """Its name while a model is traced."""
 
@@ -58,15 +62,23 @@ def install(model: onnx.ModelProto, keep: Sequence[float], dial: Dial) -> None:
 
 
 def install_depth(model: onnx.ModelProto, depth: AdaptiveDepth, dial: Dial) -> None:
-    """The same for the depth dial, float32 [1], which gets the name that its method has for it."""
+    """The same for the depth dial, float32 [1], which gets the name that its method has for it.
+
+    Where optional inputs do not work, it is a constant.
+    """
     name = DEPTH_DIALS[depth.method]
     for node in all_nodes(model):
         node.input[:] = [name if value == TRACED_SETTING else value for value in node.input]
     for value in model.graph.input:
         if value.name == TRACED_SETTING:
             value.name = name
-    _install(model, name, [depth.setting], dial)
+    _install(model, name, [depth.setting], depth_kind(dial))
     metadata.set_on(model, {_DEPTH: name})
+
+
+def depth_kind(dial: Dial) -> Dial:
+    """How a graph takes its depth dial, by how it takes its length dial: it is never required."""
+    return "optional" if dial == "optional" else "fixed"
 
 
 def kind(model: onnx.ModelProto) -> Dial | None:

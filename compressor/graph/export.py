@@ -13,7 +13,7 @@ from compressor.graph import metadata
 from compressor.graph.adaptive.expand import expand
 from compressor.graph.adaptive.rows import traced_in_rows
 from compressor.graph.constants import replace_lowest_numbers
-from compressor.graph.dial import KEEP, TRACED_SETTING, Dial, install, install_depth
+from compressor.graph.dial import BLOCKS_RUN, KEEP, TRACED_SETTING, Dial, install, install_depth
 from compressor.graph.files import load, save
 from compressor.graph.linear import split_gemms
 from compressor.graph.shared_weights import name_weights_directly
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 BATCH, LENGTH = "batch_size", "sequence_length"
-BLOCKS_RUN = "blocks_run"
-"""Output of an adaptive-depth graph: int64 [batch]."""
 _TOKENS: Axes = {0: BATCH, 1: LENGTH}
 _DIALS = ("optional", "required", "fixed")
 

@@ -12,6 +12,7 @@ import numpy as np
 from compressor.config.device import DeviceProfile
 from compressor.devices import local
 from compressor.errors import DataError, DeviceError
+from compressor.graph.dial import BLOCKS_RUN
 from compressor.tasks.base import Feature, Task
 from compressor.tasks.examples import Example
 
@@ -27,6 +28,7 @@ class Evaluation:
     predictions: list[Any]
     example_scores: np.ndarray
     windows: int  # rows of model input, of which question answering makes several of a long example
+    blocks_run: list[int] | None = None  # layers that each row needed, where the graph can stop early
 
     @property
     def primary(self) -> float:
@@ -72,6 +74,7 @@ def evaluate(
         predictions=predictions,
         example_scores=task.example_scores(examples, predictions),
         windows=len(rows),
+        blocks_run=[int(row[BLOCKS_RUN]) for row in outputs] if BLOCKS_RUN in outputs[0] else None,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 ROWS = 12
 """Real rows that are compared, from the shortest to the longest."""
 TIES = 0.05
-"""Share of rows with dropped tokens that may differ because two tokens were equally significant."""
+"""Share of rows with dropped tokens or an early halt that may differ because a choice stood on the edge."""
+
+HALTING = "halting"
+"""Name of the cases in which rows leave layers out."""
 
 Batch = dict[str, np.ndarray]
 
@@ -30,9 +34,9 @@ Batch = dict[str, np.ndarray]
 class Parity:
     """Largest and mean |difference| of the outputs at real tokens, and the largest by case.
 
-    A rounding error can turn round two tokens of equal significance, and then the token that stays is another one.
-    `ties` counts such rows (above the tolerance, only where tokens are dropped, at most `TIES` of those rows);
-    they are left out of `max_abs`.
+    A rounding error can turn round two tokens of equal significance, and then the token that stays is another one; or
+    it lets a row halt a layer sooner or later. `ties` counts such rows (above the tolerance, only where tokens are
+    dropped or layers left out, at most `TIES` of those rows); they are left out of `max_abs`.
     """
 
     max_abs: float
@@ -61,8 +65,15 @@ def compare(
     path = checkpoint if isinstance(checkpoint, Path) else checkpoint.path
     model = load(path, task)
     rows = _spread(task.features(examples, tokenizer, labelled=False))
-    return compare_models(_torch_runner(model, task), _graph_runner(graph, task), task, rows,
-                          _keeps(model), pad_id=tokenizer.pad_token_id or 0, tolerance=tolerance)  # fmt: skip
+    found = []
+    for name, setting in _settings(model).items():
+        runners = _torch_runner(model, task, setting), _graph_runner(graph, task, setting)
+        keeps = {", ".join(filter(None, (name, key))): keep for key, keep in _keeps(model).items()}
+        pad_id = tokenizer.pad_token_id or 0
+        found.append(
+            compare_models(*runners, task, rows, keeps, pad_id=pad_id, tolerance=tolerance, halts=name == HALTING)
+        )
+    return _together(found)
 
 
 def compare_models(
@@ -74,15 +85,19 @@ def compare_models(
     *,
     pad_id: int = 0,
     tolerance: float = 1e-3,
+    halts: bool = False,
 ) -> Parity:
-    """`compare` for two functions (batch, keep) -> outputs by name, each an array [batch, ...]."""
+    """`compare` for two functions (batch, keep) -> outputs by name, each an array [batch, ...].
+
+    `halts`: rows may leave layers out.
+    """
     worst: dict[str, float] = {}
     full: list[np.ndarray] = []
     dropped: list[np.ndarray] = []
     for keep_name, keep in keeps.items():
         for shape, batch in _batches(rows, pad_id):
             differences = _differences(reference(batch, keep), candidate(batch, keep), batch, task, shape)
-            (dropped if keep is not None and min(keep) < 1 else full).extend(differences)
+            (dropped if halts or (keep is not None and min(keep) < 1) else full).extend(differences)
             case = f"{shape}, {keep_name}" if keep_name else shape
             worst[case] = max((float(row.max()) for row in differences), default=0.0)
     ties = [row for row in dropped if row.max() > tolerance]
@@ -170,11 +185,37 @@ def _keeps(model: Any) -> dict[str, list[float] | None]:
     }
 
 
-def _torch_runner(model: Any, task: Task) -> Any:
+def _settings(model: Any) -> dict[str, dict[str, float]]:
+    """Depth dials to compare at, by name: one that runs all layers, and the default; `{}` for a model without."""
+    from compressor.graph.dial import DEPTH_DIALS, NEVER
+    from compressor.models.checkpoint import structure_of
+
+    depth = structure_of(model).adaptive_depth
+    if depth is None:
+        return {"": {}}
+    dial = DEPTH_DIALS[depth.method]
+    return {"all layers": {dial: NEVER[depth.method]}, HALTING: {dial: depth.setting}}
+
+
+def _together(found: Sequence[Parity]) -> Parity:
+    """Several comparisons as one."""
+    rows = sum(one.rows for one in found)
+    return Parity(
+        max_abs=max(one.max_abs for one in found),
+        mean_abs=sum(one.mean_abs * one.rows for one in found) / max(1, rows),
+        rows=rows,
+        ties=sum(one.ties for one in found),
+        cases={case: value for one in found for case, value in one.cases.items()},
+    )
+
+
+def _torch_runner(model: Any, task: Task, setting: Mapping[str, float] = MappingProxyType({})) -> Any:
     import torch
 
     def run(batch: Batch, keep: Sequence[float] | None) -> Batch:
-        extra = {} if keep is None else {"keep": torch.tensor(keep, dtype=torch.float32)}
+        extra: dict[str, Any] = {} if keep is None else {"keep": torch.tensor(keep, dtype=torch.float32)}
+        if setting:
+            extra["setting"] = next(iter(setting.values()))
         with torch.inference_mode():
             outputs = model(**{name: torch.from_numpy(value) for name, value in batch.items()}, **extra)
         return {name: outputs[name].float().numpy() for name in task.output_names}
@@ -182,7 +223,7 @@ def _torch_runner(model: Any, task: Task) -> Any:
     return run
 
 
-def _graph_runner(graph: Path, task: Task) -> Any:
+def _graph_runner(graph: Path, task: Task, setting: Mapping[str, float] = MappingProxyType({})) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -196,6 +237,7 @@ def _graph_runner(graph: Path, task: Task) -> Any:
 
     def run(batch: Batch, keep: Sequence[float] | None) -> Batch:
         feed = {name: value for name, value in batch.items() if name in known}
+        feed |= {name: np.array([value], dtype=np.float32) for name, value in setting.items() if name in known}
         if keep is not None and "keep" in known:
             feed["keep"] = np.asarray(keep, dtype=np.float32)
         elif keep is not None:

@@ -1,0 +1,46 @@
+"""What the manifest says of early stops, from the layers that held-out texts needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from compressor.artifact.manifest import Depth, DepthExample
+from compressor.graph.dial import DEPTH_DIALS
+from compressor.models.structure import AdaptiveDepth
+
+EXAMPLES = 5
+"""Texts that are shown at either end."""
+_LONGEST = 160
+
+
+def make_depth(depth: AdaptiveDepth, *, kind: str, layers: int, blocks: Sequence[int], texts: Sequence[str]) -> Depth:
+    """Mean, histogram, and the texts that stopped first and last (shorter texts first among equals).
+
+    Args:
+        depth: The model's structure.
+        kind: optional or fixed.
+        layers: Layers of the model.
+        blocks: Layers that each text needed, [texts].
+        texts: The texts themselves.
+    """
+    counts = np.asarray(blocks, dtype=np.int64)
+    order = sorted(range(len(counts)), key=lambda place: (counts[place], len(texts[place])))
+    late = sorted(range(len(counts)), key=lambda place: (-counts[place], len(texts[place])))
+    return Depth(
+        method=depth.method,
+        input=DEPTH_DIALS[depth.method],
+        kind=kind,
+        layers=layers,
+        default=float(depth.setting),
+        mean_blocks=float(counts.mean()),
+        histogram=np.bincount(counts - 1, minlength=layers).tolist(),
+        early=[_example(texts[place], int(counts[place])) for place in order[:EXAMPLES]],
+        late=[_example(texts[place], int(counts[place])) for place in late[:EXAMPLES]],
+    )
+
+
+def _example(text: str, blocks: int) -> DepthExample:
+    shown = " ".join(text.split())
+    return DepthExample(text=shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 1]}…", blocks=blocks)
