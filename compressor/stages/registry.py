@@ -20,6 +20,7 @@ class StageSpec:
 
     `settings` and `run` are "module:attribute"; the settings module imports nothing heavy.
     `version` is raised when the same settings would give another result (part of the cache key).
+    `after_exits`: it can work on a model with exits; others would train the model's last layer alone.
     `reads` names the data parts that the stage depends on: "train", "calibration", "search".
     `changes` says what it improves: "size", "speed", "accuracy" ... `shape` lets `plan` foretell size and MACs.
     """
@@ -34,6 +35,7 @@ class StageSpec:
     version: int
     reads: tuple[str, ...] = ("train",)
     tasks: tuple[TaskName, ...] = TASK_NAMES
+    after_exits: bool = False
     shape: str | None = None  # light: (config.json before, the teacher's, settings) -> config.json after
 
     def load_settings(self) -> type:
@@ -72,6 +74,7 @@ STAGES: dict[str, StageSpec] = {
             run="compressor.stages.drop_layers.stage:run",
             version=1,
             reads=(),
+            after_exits=True,
             shape="compressor.stages.drop_layers.shape:shape",
         ),
         StageSpec(
@@ -106,6 +109,7 @@ STAGES: dict[str, StageSpec] = {
             run="compressor.stages.adaptive_depth.stage:run",
             version=1,
             tasks=("text-classification",),
+            after_exits=True,
             shape="compressor.stages.adaptive_depth.shape:shape",
         ),
     )

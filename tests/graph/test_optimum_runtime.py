@@ -8,10 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from transformers import BertTokenizerFast, pipeline
 
 from compressor.graph import dial
+from compressor.graph.export import export
+from compressor.models import checkpoint
+from compressor.models.adaptive_depth import make_adaptive_depth
+from compressor.models.structure import AdaptiveDepth
+from compressor.stages.context import Checkpoint
 from tests.graph.exported import (
+    NoTokenizer,
     adaptive_settings,
     config_of,
     export_model,
@@ -64,3 +71,33 @@ def test_a_pipeline_answers(folder: Path) -> None:
     context = "the cat sat on a mat ."
     answer = pipeline("question-answering", model=model, tokenizer=tokenizer)(question="who ?", context=context)
     assert answer["answer"] in context and answer["answer"]
+
+
+def test_a_pipeline_classifies_with_a_graph_that_stops_early(tmp_path: Path) -> None:
+    from optimum.onnxruntime import ORTModelForSequenceClassification
+
+    task = task_of("text-classification")
+    save_model(tmp_path, "bert", task, None)
+    model = make_adaptive_depth(checkpoint.load(tmp_path, task), AdaptiveDepth(method="deebert", setting=9.0))
+    checkpoint.save(model, NoTokenizer(), tmp_path)  # type: ignore[arg-type]
+    target = tmp_path / "artifact"
+    export(Checkpoint(tmp_path, "key"), task, target / "model.onnx", opset=17, dial="optional")
+    labels = {str(number): label for number, label in enumerate(task.labels)}
+    config = {**config_of("bert"), "architectures": ["BertForSequenceClassification"], "id2label": labels}
+    (target / "config.json").write_text(json.dumps(config))
+    (target / "vocab.txt").write_text("\n".join(WORDS))
+    tokenizer = BertTokenizerFast(str(target / "vocab.txt"))
+
+    run = pipeline(
+        "text-classification",
+        model=ORTModelForSequenceClassification.from_pretrained(str(target)),
+        tokenizer=tokenizer,
+        top_k=None,
+    )
+
+    found = {entry["label"]: entry["score"] for entry in run(["the cat sat"])[0]}
+    with torch.no_grad():
+        expected = model(**tokenizer("the cat sat", return_tensors="pt"))
+    assert expected.blocks_run.tolist() == [1]
+    chances = torch.softmax(expected.logits, -1)[0].tolist()
+    assert found == pytest.approx(dict(zip(task.labels, chances, strict=True)), abs=1e-4)

@@ -5,15 +5,30 @@ from __future__ import annotations
 from typing import Any
 
 from compressor.errors import RequestError
+from compressor.models.families import family_of
 from compressor.models.structure import AdaptiveDepth, Structure
 from compressor.stages.adaptive_depth.settings import DEFAULTS, AdaptiveDepthSettings
 
 
 def shape(config: dict[str, Any], teacher: dict[str, Any], settings: AdaptiveDepthSettings) -> dict[str, Any]:
-    """What `config.json` will say after the stage, but for what depends on the task alone."""
+    """What `config.json` will say after the stage, but for what depends on the task alone.
+
+    Raises:
+        RequestError: A model of one layer, with exits of another method, or a patience below one layer.
+    """
+    if family_of(config).layer_count(config) < 2:
+        raise RequestError("adaptive_depth: the model has one layer, and there is no earlier one to stop after.")
     before = Structure.from_config(config)
+    _check_method(before.adaptive_depth, settings)
     after = Structure(length_adaptive=before.length_adaptive, adaptive_depth=structure_of(settings))
     return {**config, "compressor": {**config.get("compressor", {}), "structure": after.to_config()}}
+
+
+def _check_method(known: AdaptiveDepth | None, settings: AdaptiveDepthSettings) -> None:
+    if known is not None and known.method != settings.method:
+        raise RequestError(
+            f"adaptive_depth: the model has exits of {known.method}, which {settings.method} cannot go on from."
+        )
 
 
 def structure_of(settings: AdaptiveDepthSettings) -> AdaptiveDepth:

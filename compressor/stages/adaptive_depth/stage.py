@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from compressor.errors import RequestError
 from compressor.models import checkpoint
 from compressor.models.adaptive_depth import make_adaptive_depth, start_from_head
 from compressor.stages.adaptive_depth.objective import ExitsObjective
 from compressor.stages.adaptive_depth.settings import AdaptiveDepthSettings
-from compressor.stages.adaptive_depth.shape import structure_of
+from compressor.stages.adaptive_depth.shape import shape, structure_of
 from compressor.stages.context import Checkpoint, StageContext
 from compressor.training import train
 
@@ -23,16 +22,15 @@ def run(source: Checkpoint, settings: AdaptiveDepthSettings, context: StageConte
     """Give the checkpoint exits and train them; one that has exits of the same method trains on.
 
     Raises:
-        CheckpointError: The checkpoint cannot be loaded for the task, or has exits of another method.
-        RequestError: The model has a single layer, which nothing can come before.
+        CheckpointError: The checkpoint cannot be loaded for the task.
+        RequestError: The model has a single layer, or exits of another method.
         TrainingError: The loss is no longer a number.
     """
     model = checkpoint.load(source.path, context.task)
     tokenizer = checkpoint.load_tokenizer(source.path)
     fresh = checkpoint.structure_of(model).adaptive_depth is None
+    shape(checkpoint.read_config(source.path), {}, settings)
     model = make_adaptive_depth(model, structure_of(settings))
-    if not len(cast(Any, model).exits):
-        raise RequestError("the model has one layer: there is no earlier one to stop after.")
     if fresh:
         start_from_head(model)
     if settings.method == "deebert":

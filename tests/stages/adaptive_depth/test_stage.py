@@ -111,7 +111,7 @@ def test_exits_train_on_and_methods_do_not_mix(tmp_path: Path) -> None:
     )
     structure = checkpoint.structure_of(checkpoint.load(again.path, task))
     assert structure.adaptive_depth == AdaptiveDepth(method="pabee", setting=1)
-    with pytest.raises(CheckpointError, match="exits of pabee"):
+    with pytest.raises(RequestError, match="exits of pabee"):
         stage.run(first, AdaptiveDepthSettings(method="dact", **QUICK), make_context(tmp_path / "c", task, source))
 
 

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from compressor.config.schema import parse
 from compressor.errors import CheckpointError, RequestError
 from compressor.models import checkpoint
+from compressor.models.adaptive_depth import make_adaptive_depth
 from compressor.models.families import family_of_model
+from compressor.models.structure import AdaptiveDepth
 from compressor.stages.drop_layers.selection import kept_layers
 from compressor.stages.drop_layers.settings import DropLayersSettings
 from compressor.stages.drop_layers.stage import run
@@ -124,3 +126,20 @@ def test_a_damaged_checkpoint_does_not_go_on(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="damaged"):
         run(start, DropLayersSettings(layers=1), context)
     assert not context.output.exists()
+
+
+def test_exits_move_with_their_layers(tmp_path: Path) -> None:
+    """The exit behind the last layer that stays is dropped: the model's own head takes its place."""
+    task = tiny_task("text-classification")
+    source = make_checkpoint(tmp_path, task, layers=4)
+    model = make_adaptive_depth(checkpoint.load(source.path, task), AdaptiveDepth(method="pabee", setting=1))
+    checkpoint.save(model, checkpoint.load_tokenizer(source.path), source.path)
+    context = make_context(tmp_path, task, source)
+    result = run(source, parse(DropLayersSettings, {"keep": [0, 2]}, where="test"), context)
+    smaller: Any = checkpoint.load(result.path, task)
+    assert len(smaller.exits) == 1
+    exits: Any = model.exits
+    assert torch.equal(smaller.exits[0].out.weight, exits[0].out.weight)
+    assert torch.equal(smaller.classifier.weight, model.classifier.weight)
+    with torch.no_grad():
+        assert int(smaller(torch.full((1, 6), 7)).blocks_run) <= 2
