@@ -1,0 +1,88 @@
+"""What an artifact says of its exits, and how its depth dial is turned."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from compressor.artifact.depth_table import EXAMPLES, make_depth
+from compressor.artifact.manifest import read
+from compressor.artifact.predictor import Predictor
+from compressor.errors import DialError, RequestError
+from compressor.models.structure import AdaptiveDepth
+from compressor.pipeline import run
+from tests.tiny import request
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run(request("pabee", tmp_path_factory.mktemp("exports"), "device=host", "export_each_stage=false")).artifact
+
+
+def test_the_manifest_counts_the_layers_of_every_text(artifact: Path) -> None:
+    depth = read(artifact).depth
+    assert depth is not None
+    assert (depth.method, depth.input, depth.kind, depth.default) == ("pabee", "patience", "optional", 2.0)
+    texts = sum(depth.histogram)
+    assert texts == read(artifact).data["examples"]["dev"]
+    blocks = [number * count for number, count in enumerate(depth.histogram, start=1)]
+    assert depth.mean_blocks == pytest.approx(sum(blocks) / texts)
+    assert len(depth.early) == len(depth.late) == EXAMPLES
+    assert depth.early[0].blocks <= depth.late[0].blocks
+
+
+def test_card_and_report_tell_of_it(artifact: Path) -> None:
+    depth = read(artifact).depth
+    assert depth is not None
+    for name in ("README.md", "report.html"):
+        text = (artifact / name).read_text(encoding="utf-8")
+        assert "The depth dial" in text and "patience" in text
+    assert depth.late[0].text[:20] in (artifact / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_dial_is_turned_at_every_call_or_for_all(artifact: Path) -> None:
+    text = read(artifact).depth.late[0].text  # type: ignore[union-attr]
+    predictor = Predictor(artifact)
+    layers = predictor.manifest.depth.layers  # type: ignore[union-attr]
+    assert predictor(text, depth=1)["blocks_run"] <= predictor(text)["blocks_run"]
+    assert predictor(text, depth=100)["blocks_run"] == layers
+    assert Predictor(artifact, depth=100)(text)["blocks_run"] == layers
+
+
+@pytest.mark.parametrize("value", [0, 1.5, -1, float("nan"), "often"])
+def test_impossible_values_are_refused(artifact: Path, value: object) -> None:
+    with pytest.raises(DialError, match="depth ="):
+        Predictor(artifact, depth=value)  # type: ignore[arg-type]
+
+
+def test_the_sample_takes_it(artifact: Path) -> None:
+    command = [sys.executable, str(artifact / "sample.py"), "--text", "a fine film", "--depth"]
+    done = subprocess.run([*command, "100"], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["blocks_run"] == read(artifact).depth.layers  # type: ignore[union-attr]
+    wrong = subprocess.run([*command, "0.5"], capture_output=True, text=True)
+    assert wrong.returncode == 2 and "patience" in wrong.stderr
+
+
+def test_short_texts_come_first_among_equals_and_long_ones_are_cut() -> None:
+    depth = make_depth(
+        AdaptiveDepth(method="dact", setting=0),
+        kind="optional",
+        layers=3,
+        blocks=[3, 1, 1],
+        texts=["c", "b" * 300, "a"],
+    )
+    assert [example.text[0] for example in depth.early] == ["a", "b", "c"]
+    assert depth.late[0].text == "c"
+    assert len(depth.early[1].text) == 160
+    assert depth.histogram == [2, 0, 1]
+    assert depth.mean_blocks == pytest.approx(5 / 3)
+
+
+def test_stages_that_would_ignore_the_exits_are_refused_before_any_work(tmp_path: Path) -> None:
+    asked = request("pabee", tmp_path, "+recipe.stages.finetune={epochs: 1}")
+    with pytest.raises(RequestError, match="put adaptive_depth behind"):
+        run(asked)
