@@ -11,113 +11,64 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+
+sys.path.append(str(Path(__file__).parents[1]))  # what benchmarks share
+
 from rows import rows
 from table import write_table
+from workbench import SEED, Workbench
 
 from compressor import data as data_room
-from compressor.config.device import DeviceProfile
 from compressor.config.run import DataSettings, FeatureSettings
-from compressor.console import Console
-from compressor.data.splits import Splits
-from compressor.devices import profiles
-from compressor.graph.context import PassContext
 from compressor.graph.export import export
-from compressor.graph.registry import pass_spec
 from compressor.models.checkpoint import load, load_tokenizer, save
 from compressor.models.families import family_of_model
 from compressor.models.length_adaptive import make_length_adaptive
 from compressor.models.structure import LengthAdaptive
-from compressor.request.folders import group_folders
-from compressor.stages.context import Checkpoint, StageContext
-from compressor.stages.registry import stage_spec
+from compressor.stages.context import Checkpoint
 from compressor.tasks import make_task
-from compressor.tasks.base import Task
 from compressor.validation.metric import evaluate
 
 HERE = Path(__file__).parent
-SEED = 42
 
 
-class Bench:
-    """Paths, data and profile that all parts share."""
+class Bench(Workbench):
+    """The data, the teacher and the options that all parts share."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        self.work = Path(options.work).resolve()
-        self.work.mkdir(parents=True, exist_ok=True)
-        self.profile: DeviceProfile = profiles.load("host", group_folders("device"))
-        self.progress = Console()
-        self.task: Task = make_task("question-answering", FeatureSettings(max_length=384, doc_stride=128))
+        work = Path(options.work).resolve()
+        work.mkdir(parents=True, exist_ok=True)
+        task = make_task("question-answering", FeatureSettings(max_length=384, doc_stride=128))
         folder = Path(options.data)
         settings = DataSettings(
             source="files",
-            train=str(self._train_file([folder / "train_44_articles.json.gz", *map(Path, options.more_train)])),
+            train=str(_train_file(work, [folder / "train_44_articles.json.gz", *map(Path, options.more_train)])),
             dev=str(folder / "dev_24_articles.json.gz"),
             search=options.search_questions,
             max_dev=options.dev_questions,
         )
-        self.data: Splits = data_room.load(settings, "question-answering", SEED)
-        self.teacher = Checkpoint(Path(options.teacher).resolve(), "teacher")
+        data = data_room.load(settings, "question-answering", SEED)
+        super().__init__(work, task, data, Checkpoint(Path(options.teacher).resolve(), "teacher"))
 
-    def _train_file(self, files: list[Path]) -> Path:
-        """One file; several are put together once."""
-        merged = self.work / "train.json"
-        if len(files) == 1:
-            return files[0]
-        if not merged.exists():
-            texts = [gzip.decompress(file.read_bytes()) for file in files]
-            articles = [article for text in texts for article in json.loads(text)["data"]]
-            merged.write_text(json.dumps({"data": articles}))
-        return merged
 
-    def stage(self, name: str, key: str, source: Checkpoint, **values: Any) -> Checkpoint:
-        """Run one stage unless its checkpoint is there already."""
-        target = self.work / "checkpoints" / key
-        if not (target / "config.json").exists():
-            spec = stage_spec(name)
-            output = self.work / "unfinished" / key
-            shutil.rmtree(output, ignore_errors=True)
-            output.mkdir(parents=True)
-            trainer = self.work / "trainer" / key
-            trainer.mkdir(parents=True, exist_ok=True)
-            context = StageContext(
-                self.task, self.data, self.teacher, self.profile, SEED, output, trainer, self.progress
-            )
-            spec.load_run()(source, spec.load_settings()(**values), context)
-            target.parent.mkdir(exist_ok=True)
-            output.rename(target)
-            shutil.rmtree(trainer, ignore_errors=True)
-        return Checkpoint(target, key)
-
-    def graph_pass(
-        self, name: str, source: Path, target: Path, checkpoint: Checkpoint, **values: Any
-    ) -> dict[str, Any]:
-        """Run one graph pass unless its graph is there already; gives its notes."""
-        notes = target.with_suffix(".json")
-        if not notes.exists():
-            spec = pass_spec(name)
-            context = PassContext(
-                task=self.task,
-                data=self.data,
-                tokenizer=load_tokenizer(checkpoint.path),
-                checkpoint=checkpoint,
-                device=self.profile,
-                seed=SEED,
-                progress=self.progress,
-            )
-            result = spec.load_run()(source, target, spec.load_settings()(**values), context)
-            notes.write_text(json.dumps(result.notes, indent=1))
-        found: dict[str, Any] = json.loads(notes.read_text())
-        return found
+def _train_file(work: Path, files: list[Path]) -> Path:
+    """One file; several are put together once."""
+    merged = work / "train.json"
+    if len(files) == 1:
+        return files[0]
+    if not merged.exists():
+        texts = [gzip.decompress(file.read_bytes()) for file in files]
+        articles = [article for text in texts for article in json.loads(text)["data"]]
+        merged.write_text(json.dumps({"data": articles}))
+    return merged
 
 
 def adapt(bench: Bench) -> None:
@@ -198,7 +149,6 @@ def graphs(bench: Bench) -> None:
         "student": Checkpoint(bench.work / "checkpoints" / "student", "student"),
     }
     folder = bench.work / "graphs"
-    folder.mkdir(exist_ok=True)
     for name, checkpoint in checkpoints.items():
         if not (checkpoint.path / "config.json").exists():
             continue
@@ -230,7 +180,6 @@ def search(bench: Bench) -> None:
 def quality(bench: Bench) -> None:
     """Exact match and F1 of every row on the dev file, kept one file a row."""
     folder = bench.work / "quality"
-    folder.mkdir(exist_ok=True)
     examples = bench.data.dev
     for row in rows(bench.work):
         target = folder / f"{row.name}.json"

@@ -1,0 +1,202 @@
+"""Early exits on real input: `python benchmarks/adaptive_depth all --encoder DIR --data DIR` writes its page.
+
+For each data set (`--sets`): `teacher` fine-tunes the encoder, `plain` makes students of 1 to 5 layers, `dact`,
+`deebert` and `pabee` train exits on the teacher, `graphs` exports, fuses and quantizes, `quality` answers the whole
+test part text by text at every setting, `speed` times a sample of it (rows in turn, processes of their own), `table`
+writes the page. Each part is skipped where its result is there; `--work` keeps everything between calls.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.append(str(Path(__file__).parents[1]))  # what benchmarks share
+
+from datasets import DATASETS
+from rows import LAYERS, TAUS, Row, dact_graph, rows
+from table import write_page
+from workbench import SEED, Workbench
+
+from compressor import data as data_room
+from compressor.config.run import FeatureSettings
+from compressor.graph.export import export
+from compressor.models.checkpoint import load_tokenizer
+from compressor.stages.context import Checkpoint
+from compressor.tasks import make_task
+
+HERE = Path(__file__).parent
+
+
+class Bench(Workbench):
+    """One data set with its fine-tuned teacher."""
+
+    def __init__(self, name: str, options: argparse.Namespace) -> None:
+        self.name = name
+        self.options = options
+        work = Path(options.work).resolve() / name
+        work.mkdir(parents=True, exist_ok=True)
+        data = data_room.load(DATASETS[name](Path(options.data), work), "text-classification", SEED)
+        task = make_task("text-classification", FeatureSettings(), data.labels, multi_label=data.multi_label)
+        encoder = Checkpoint(Path(options.encoder).resolve(), "encoder")
+        super().__init__(work, task, data, encoder)
+        self.common = {"batch_size": 32, "save_every_minutes": 10.0}
+
+    def checkpoint(self, key: str) -> Checkpoint:
+        """A checkpoint that an earlier part has made."""
+        return Checkpoint(self.work / "checkpoints" / key, key)
+
+    def graph(self, key: str) -> Path:
+        """The int8 graph of a checkpoint."""
+        return self.work / "graphs" / f"{key}-int8.onnx"
+
+
+def teacher(bench: Bench) -> None:
+    """The encoder with a head, fine-tuned."""
+    epochs = bench.options.epochs or (6.0 if not bench.task.multi_label else 4.0)
+    bench.stage("finetune", "teacher", bench.teacher, epochs=epochs, learning_rate=1e-4, **bench.common)
+
+
+def plain(bench: Bench) -> None:
+    """The first 1 to 5 layers of the teacher, fine-tuned again."""
+    for count in range(1, LAYERS):
+        kept = bench.stage("drop_layers", f"kept-{count}", bench.checkpoint("teacher"), keep="first", layers=count)
+        epochs = bench.options.epochs or 3.0
+        bench.stage("finetune", f"plain-{count}", kept, epochs=epochs, learning_rate=1e-4, **bench.common)
+
+
+def exits(bench: Bench, key: str, **values: Any) -> None:
+    """Exits of one kind on the teacher."""
+    epochs = bench.options.epochs or 3.0
+    bench.stage("adaptive_depth", key, bench.checkpoint("teacher"), epochs=epochs, **values, **bench.common)
+
+
+def dact(bench: Bench) -> None:
+    """DACT at every price of a layer."""
+    for tau in TAUS:
+        exits(bench, dact_graph(tau), method="dact", tau=tau, learning_rate=1e-4)
+
+
+def deebert(bench: Bench) -> None:
+    """DeeBERT's exits on the frozen teacher."""
+    exits(bench, "deebert", method="deebert", learning_rate=2e-3)
+
+
+def pabee(bench: Bench) -> None:
+    """PABEE's exits."""
+    exits(bench, "pabee", method="pabee", learning_rate=1e-4)
+
+
+def graphs(bench: Bench) -> None:
+    """Every checkpoint of the table as an int8 graph."""
+    for key in dict.fromkeys(row.graph for row in rows(bench.task.multi_label)):
+        checkpoint = bench.checkpoint(key)
+        if not (checkpoint.path / "config.json").exists():
+            continue
+        source, fused = (bench.work / "graphs" / f"{key}{suffix}.onnx" for suffix in ("", "-fused"))
+        if not source.exists():
+            export(checkpoint, bench.task, source, opset=17, dial="optional")
+        bench.graph_pass("fuse", source, fused, checkpoint)
+        bench.graph_pass("quantize", fused, bench.graph(key), checkpoint)
+
+
+def _run(bench: Bench, listed: Sequence[Row], texts: Sequence[list[int]], passes: int) -> dict[str, Any]:
+    """Rows of one graph in a process of their own: answers and times by setting."""
+    with tempfile.TemporaryDirectory() as folder:
+        request = {
+            "model": str(bench.graph(listed[0].graph)),
+            "settings": [row.setting for row in listed],
+            "rows": list(texts),
+            "passes": passes,
+            "threads": 2,
+            "output": str(Path(folder) / "found.json"),
+        }
+        file = Path(folder) / "request.json"
+        file.write_text(json.dumps(request))
+        subprocess.run([sys.executable, str(HERE / "row_run.py"), str(file)], check=True)
+        found: dict[str, Any] = json.loads(Path(request["output"]).read_text())
+    return {row.name: found[str(row.setting)] for row in listed}
+
+
+def _groups(bench: Bench) -> list[list[Row]]:
+    """Rows whose graph is there, by graph."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows(bench.task.multi_label):
+        if bench.graph(row.graph).exists():
+            groups.setdefault(row.graph, []).append(row)
+    return list(groups.values())
+
+
+def quality(bench: Bench) -> None:
+    """Metric, scores of the texts, and layers run, for every row."""
+    features = bench.task.features(bench.data.dev, load_tokenizer(bench.teacher.path), labelled=False)
+    texts = [feature.inputs["input_ids"] for feature in features]
+    for listed in _groups(bench):
+        targets = [bench.work / "quality" / f"{row.name}.json" for row in listed]
+        if all(target.exists() for target in targets):
+            continue
+        bench.progress.line(f"{bench.name}: scoring {listed[0].graph}")
+        found = _run(bench, listed, texts, passes=0)
+        for row, target in zip(listed, targets, strict=True):
+            outputs = [{"logits": np.asarray(logits, np.float32)} for logits in found[row.name]["logits"]]
+            predictions = bench.task.decode(bench.data.dev, features, outputs)
+            result = {
+                "metrics": bench.task.score(bench.data.dev, predictions),
+                "scores": bench.task.example_scores(bench.data.dev, predictions).tolist(),
+                "predictions": predictions,
+                "blocks": found[row.name]["blocks"],
+            }
+            target.write_text(json.dumps(result))
+
+
+def speed(bench: Bench) -> None:
+    """Times of a sample of the test part, graphs in turn for several rounds; raw times are kept."""
+    features = bench.task.features(bench.data.dev, load_tokenizer(bench.teacher.path), labelled=False)
+    chosen = np.random.default_rng(SEED).permutation(len(features))[: bench.options.texts]
+    texts = [features[index].inputs["input_ids"] for index in chosen]
+    times: dict[str, list[list[float]]] = {}
+    for number in range(bench.options.rounds):
+        for listed in _groups(bench):
+            for name, found in _run(bench, listed, texts, passes=1).items():
+                times.setdefault(name, []).extend(found["times"])
+        bench.progress.line(f"{bench.name}: round {number + 1} of {bench.options.rounds} measured")
+    (bench.work / "speed.json").write_text(json.dumps(times))
+
+
+PARTS: dict[str, Callable[[Bench], None]] = {
+    "teacher": teacher,
+    "plain": plain,
+    "dact": dact,
+    "deebert": deebert,
+    "pabee": pabee,
+    "graphs": graphs,
+    "quality": quality,
+    "speed": speed,
+}
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="+", choices=[*PARTS, "table", "all"])
+    parser.add_argument("--encoder", required=True, help="checkpoint of a pre-trained encoder of six layers")
+    parser.add_argument("--data", required=True, help="folder with clinc150, banking77 and goemotions")
+    parser.add_argument("--sets", nargs="+", choices=list(DATASETS), default=list(DATASETS))
+    parser.add_argument("--work", default=".work/adaptive_depth")
+    parser.add_argument("--epochs", type=float, default=None, help="of every training (default: by part)")
+    parser.add_argument("--texts", type=int, default=300, help="texts that are timed")
+    parser.add_argument("--rounds", type=int, default=5)
+    parsed = parser.parse_args()
+    for set_name in parsed.sets:
+        bench = Bench(set_name, parsed)
+        for part in PARTS if "all" in parsed.parts else parsed.parts:
+            if part in PARTS:
+                PARTS[part](bench)
+    if {"table", "all"} & set(parsed.parts):
+        write_page(Path(parsed.work).resolve(), HERE.parent / "adaptive_depth.md", vars(parsed), HERE / "remarks.md")

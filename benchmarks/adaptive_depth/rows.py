@@ -1,0 +1,50 @@
+"""The rows of the table: which graph, at which setting of its depth dial."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LAYERS = 6
+TAUS = (1e-3, 5e-3, 2e-2, 5e-2)
+MARGINS = (0.0, 0.1, 0.3, 0.6)
+ENTROPIES = (0.01, 0.03, 0.1, 0.3, 0.6, 1.0, 2.0)
+LABEL_ENTROPIES = (0.01, 0.03, 0.05, 0.08, 0.1, 0.13, 0.2)
+"""The mean of many labels' entropies is smaller."""
+PATIENCES = (1.0, 2.0, 3.0, 4.0, 5.0)
+NEVER = {"dact": -2.0, "deebert": 0.0, "pabee": 1e6}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line: `graph` is the key of its file, `setting` what its dial is given; None: it has none."""
+
+    method: str
+    graph: str
+    label: str
+    setting: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Key in the result files."""
+        return self.graph if self.setting is None else f"{self.graph}@{self.setting:g}"
+
+
+def dact_graph(tau: float) -> str:
+    """Key of the model that was trained at this price of a layer."""
+    return f"dact-{tau:g}"
+
+
+def rows(several: bool) -> list[Row]:
+    """All rows for data with one label a text, or `several`."""
+    listed = [Row("plain", "teacher", f"all {LAYERS} layers, no exits")]
+    listed += [Row("plain", f"plain-{count}", f"{count} layers, no exits") for count in range(1, LAYERS)]
+    for tau in TAUS:
+        key = dact_graph(tau)
+        listed.append(Row("dact", key, f"DACT, tau {tau:g}, all layers", NEVER["dact"]))
+        listed += [Row("dact", key, f"DACT, tau {tau:g}, margin {margin:g}", margin) for margin in MARGINS]
+    listed.append(Row("deebert", "deebert", "DeeBERT, all layers", NEVER["deebert"]))
+    for entropy in LABEL_ENTROPIES if several else ENTROPIES:
+        listed.append(Row("deebert", "deebert", f"DeeBERT, entropy below {entropy:g}", entropy))
+    listed.append(Row("pabee", "pabee", "PABEE, all layers", NEVER["pabee"]))
+    listed += [Row("pabee", "pabee", f"PABEE, patience {patience:g}", patience) for patience in PATIENCES]
+    return listed

@@ -1,0 +1,108 @@
+"""Turn the measured files of `--work` into `benchmarks/adaptive_depth.md`. Nothing in here is a figure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import DATASETS
+from rows import LAYERS, Row, rows
+
+from compressor.devices import host
+from compressor.validation.bootstrap import paired_interval
+
+METHODS = {"dact": "DACT", "deebert": "DeeBERT", "pabee": "PABEE", "plain": "plain students"}
+HEAD = (
+    "row", "metric", "against all layers [95 %]", "mean layers", "mean ms", "p50 ms", "p90 ms", "of the full run",
+)  # fmt: skip
+
+
+def write_page(work: Path, target: Path, options: Mapping[str, Any], remarks: Path) -> None:
+    """Write the page: machine, one table a data set, areas, and the remarks that a person wrote beside it."""
+    machine = host.describe()
+    lines = [
+        "# Adaptive depth: DACT-BERT, DeeBERT and PABEE on real input",
+        "",
+        "`python benchmarks/adaptive_depth all --encoder DIR --data DIR` with "
+        f"texts = {options['texts']}, rounds = {options['rounds']}. Encoder: MiniLM, 6 layers of 384, int8. "
+        "Every text alone (batch 1), at its own length. Latencies: rows in turn, graphs in processes of their own; "
+        "mean, p50 and p90 are over texts, then medians over rounds.",
+        "",
+        f"Machine: {machine['cpu']}, {machine['cores']} cores ({', '.join(machine['flags'])}), "
+        f"{machine['memory_mb']} MB; 2 threads. "
+        + ", ".join(f"{name} {version}" for name, version in machine["libraries"].items())
+        + ".",
+    ]
+    for name in DATASETS:
+        if (work / name / "speed.json").exists():
+            lines += ["", f"## {name}", "", *_section(work / name)]
+    text = remarks.read_text(encoding="utf-8") if remarks.exists() else ""
+    target.write_text("\n".join(lines) + "\n\n" + text, encoding="utf-8")
+
+
+def _section(work: Path) -> list[str]:
+    times = {name: np.asarray(values) for name, values in json.loads((work / "speed.json").read_text()).items()}
+    several = any("@0.13" in name for name in times)
+    listed = [row for row in rows(several) if row.name in times and (work / "quality" / f"{row.name}.json").exists()]
+    found = {row.name: json.loads((work / "quality" / f"{row.name}.json").read_text()) for row in listed}
+    metric = next(iter(found["teacher"]["metrics"]))
+    lines = ["| " + " | ".join(HEAD).replace("metric", metric, 1) + " |", "|" + "---|" * len(HEAD)]
+    lines += [_line(row, found, times) for row in listed]
+    lines += ["", f"| method | area under {metric} against mean layers | against mean latency |", "|---|---|---|"]
+    for method, label in METHODS.items():
+        chosen = [row for row in listed if row.method == method]
+        if chosen:
+            by_layers = area([(_layers(row, found), _metric(row, found)) for row in chosen], 1.0, LAYERS)
+            most = float(np.median(times["teacher"].mean(axis=1)))
+            least = min(float(np.median(times[row.name].mean(axis=1))) for row in listed)
+            by_time = area(
+                [(float(np.median(times[row.name].mean(axis=1))), _metric(row, found)) for row in chosen], least, most
+            )
+            lines.append(f"| {label} | {by_layers:.2f} | {by_time:.2f} |")
+    return lines
+
+
+def _metric(row: Row, found: Mapping[str, Any]) -> float:
+    return float(next(iter(found[row.name]["metrics"].values())))
+
+
+def _layers(row: Row, found: Mapping[str, Any]) -> float:
+    if row.method == "plain":
+        return float(LAYERS if row.graph == "teacher" else int(row.graph.removeprefix("plain-")))
+    return float(np.mean(found[row.name]["blocks"]))
+
+
+def _line(row: Row, found: Mapping[str, Any], times: Mapping[str, np.ndarray]) -> str:
+    base, mine = found["teacher"], found[row.name]
+    interval = paired_interval(np.asarray(mine["scores"]), np.asarray(base["scores"]))
+    change = _metric(row, found) - float(next(iter(base["metrics"].values())))
+    taken = times[row.name]
+    full = next(name for name in times if name.split("@")[0] == row.graph)  # rows begin with the one of all layers
+    share = np.median(taken.mean(axis=1) / times[full].mean(axis=1))
+    cells = [
+        row.label,
+        f"{_metric(row, found):.2f}",
+        f"{change:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]",
+        f"{_layers(row, found):.2f}",
+        f"{np.median(taken.mean(axis=1)):.2f}",
+        *(f"{np.median(np.quantile(taken, level, axis=1)):.2f}" for level in (0.5, 0.9)),
+        f"{100 * share:.0f} %",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def area(points: Sequence[tuple[float, float]], least: float, most: float) -> float:
+    """Mean over costs from `least` to `most` of the best metric that a method has for at most that cost.
+
+    Below its cheapest point a method counts nothing.
+    """
+    best, total, at = 0.0, 0.0, least
+    for cost, value in sorted(points):
+        place = min(max(cost, least), most)
+        total += best * (place - at)
+        at, best = place, max(best, value)
+    total += best * (most - at)
+    return total / (most - least)
