@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import cast
 
 from compressor.artifact import config as artifact_config
 from compressor.artifact.depth_table import make_depth
@@ -161,7 +162,7 @@ def _depth(steps: Steps, graph: Graph, artifact: Row) -> Depth | None:
         return None
     return make_depth(
         depth,
-        kind=dials.depth_kind(steps.request.dial),
+        kind=dials.depth_kind(cast(dials.Dial, steps.request.dial)),
         layers=family_of(config).layer_count(config),
         blocks=blocks,
         texts=[_text(example) for example in steps.data.dev],

@@ -23,7 +23,8 @@ Other verbs:
   plan KEY=VALUE ...                          what a run would do, what is cached, expected MACs and size
   verify DIR                                  check an artifact: hashes, graph, that it runs
   validate DIR [device=NAME]                  measure an artifact anew, on this machine
-  cache list | clean [--max-gb N]             what is kept between runs  [output=DIR]
+  cache list                                  what is kept between runs  [output=DIR]
+  cache clean --max-gb N | --all              remove what was not used for longest, down to N gigabytes; or everything
 
 Settings are KEY=VALUE (Hydra's grammar) and reach into the recipe:
   recipe.stages.length_adaptive.epochs=1      change a setting
@@ -44,6 +45,9 @@ Exit codes: 0 written, 1 something failed, 2 the request is wrong, 3 a gate refu
 """
 
 
+_KEYS = ("recipe", "device", "data", "teacher", "task", "output", "seed", "overwrite")
+
+
 @dataclass(frozen=True)
 class Arguments:
     """The command line, sorted."""
@@ -55,6 +59,7 @@ class Arguments:
     multirun: bool = False
     debug: bool = False
     max_gb: str | None = None
+    everything: bool = False
 
 
 def entry() -> None:
@@ -83,7 +88,7 @@ def main(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         if debug:
             traceback.print_exc()
-        console.error("interrupted; the same command goes on from the last finished step.")
+        console.error("interrupted; the same command goes on from what is done, inside a training from its last save.")
         return 130
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -101,7 +106,7 @@ def sort_arguments(argv: Sequence[str]) -> Arguments:
     words: list[str] = []
     settings: list[str] = []
     values: dict[str, list[str]] = {"--config-dir": [], "--max-gb": []}
-    flags = {"--multirun": False, "--debug": False}
+    flags = {"--multirun": False, "--debug": False, "--all": False}
     rest = list(argv)
     while rest:
         word = rest.pop(0)
@@ -112,6 +117,9 @@ def sort_arguments(argv: Sequence[str]) -> Arguments:
             values[name].append(value if equals else rest.pop(0))
         elif word in ("-m", *flags):
             flags["--multirun" if word == "-m" else word] = True
+        elif word.startswith("-") and name.lstrip("-") in _KEYS:
+            key = name.lstrip("-")
+            raise RequestError(f"'{word}' is not understood: settings have no dashes, {key}=VALUE.")
         elif word.startswith("-"):
             raise UnknownNameError("option", word, ["--help", "--version", *values, *flags])
         elif equals or word.startswith("~"):
@@ -129,6 +137,7 @@ def sort_arguments(argv: Sequence[str]) -> Arguments:
         multirun=flags["--multirun"],
         debug=flags["--debug"],
         max_gb=values["--max-gb"][-1] if values["--max-gb"] else None,
+        everything=flags["--all"],
     )
 
 

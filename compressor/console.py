@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from compressor.rows import Row
     from compressor.validation.gates import Verdict
 
+LINE_SECONDS = 30.0
 PLAIN_WIDTH = 150
 """Columns of tables that do not go to a terminal."""
 
@@ -49,9 +51,22 @@ class _RichBar:
             self.progress.update(self.task, note=note)
 
 
-class _QuietBar:
+class _LineBar:
+    """Where there is no terminal: a line now and then, so that a log shows that long work goes on."""
+
+    def __init__(self, console: Console, title: str, total: int) -> None:
+        self.console = console
+        self.title = title
+        self.total = total
+        self.done = 0
+        self.said = time.monotonic()
+
     def advance(self, steps: int = 1, note: str = "") -> None:
-        """Say nothing: bars are for terminals."""
+        """Move on; the first line comes after half a minute."""
+        self.done += steps
+        if time.monotonic() - self.said >= LINE_SECONDS:
+            self.said = time.monotonic()
+            self.console.line(f"{self.title}: {self.done} of {self.total}{f', {note}' if note else ''}")
 
 
 class Console:
@@ -63,9 +78,9 @@ class Console:
 
     @contextmanager
     def bar(self, title: str, total: int) -> Iterator[Bar]:
-        """A bar on a terminal, nothing elsewhere; a bar inside another one stands below it."""
+        """A bar on a terminal, a line every half minute elsewhere; a bar inside another one stands below it."""
         if not self.console.is_terminal:
-            yield _QuietBar()
+            yield _LineBar(self, title, total)
         elif self._running is not None:
             yield from self._rows(self._running, title, total)
         else:
@@ -103,13 +118,19 @@ def show_outcome(outcome: Outcome) -> None:
     if outcome.already_there:
         console.print(Text(f"{outcome.artifact} is there already, written by this very request, and verified."))
         return
-    console.print(rows_table(outcome.rows))
-    first = outcome.rows[0].speed
+    show_rows(outcome.rows, outcome.verdicts)
+    console.print(Text(f"written: {outcome.artifact}"))
+
+
+def show_rows(rows: Sequence[Row], verdicts: Sequence[Verdict]) -> None:
+    """The table of a run with what its latencies are, and the gates."""
+    console = out()
+    console.print(rows_table(rows))
+    first = rows[0].speed
     if first is not None:
         where = f"Latency: p50 of {first.length} real tokens, batch {first.batch_size}, {first.threads} threads"
         console.print(Text(f"{where}; measured on {first.measured_on}."))
-    show_verdicts(outcome.verdicts, console)
-    console.print(Text(f"written: {outcome.artifact}"))
+    show_verdicts(verdicts, console)
 
 
 def show_verdicts(verdicts: Sequence[Verdict], console: RichConsole) -> None:

@@ -15,9 +15,9 @@ from compressor.foretell import refuse_the_impossible
 from compressor.plan import identity, planned_steps, teacher_stage
 from compressor.progress import Progress, Silent
 from compressor.request import Request, StageEntry
-from compressor.rows import Row, make_row, tell, with_speed
+from compressor.rows import Row, make_row, require_teacher, tell, with_speed
 from compressor.steps import Graph, Steps
-from compressor.teacher import find_teacher, labels_for, teacher_config
+from compressor.teacher import find_teacher, labels_for, made_for, require_learnable, teacher_config
 from compressor.validation import gates
 from compressor.validation.gates import Verdict
 
@@ -32,6 +32,15 @@ class Outcome:
     verdicts: Sequence[Verdict] = ()
 
 
+class RefusedRunError(GateRefusedError):
+    """A gate refused at the end of a run; the rows and verdicts are there to be shown."""
+
+    def __init__(self, message: str, rows: Sequence[Row], verdicts: Sequence[Verdict]) -> None:
+        super().__init__(message)
+        self.rows = rows
+        self.verdicts = verdicts
+
+
 def run(request: Request, progress: Progress | None = None) -> Outcome:
     """Turn a request into an artifact, going on from whatever the cache holds.
 
@@ -44,7 +53,8 @@ def run(request: Request, progress: Progress | None = None) -> Outcome:
         if artifact_is_there(request, request_key):
             return Outcome(request.artifact, already_there=True)
         for entry in before:
-            steps.teacher, _ = steps.stage(entry, steps.teacher)
+            steps.teacher, seconds = steps.stage(entry, steps.teacher)
+            steps.progress.line(f"teacher: fine-tuned on {len(steps.data.train)} examples, {seconds:.0f} s")
         rows, graph = compress(steps)
         return conclude(steps, with_speed(steps, rows), graph, request_key)
 
@@ -64,6 +74,8 @@ def prepare(request: Request, cache: Cache, progress: Progress) -> tuple[Steps, 
     remember(request, cache, data)
     teacher = find_teacher(request, cache)
     labels = labels_for(read_config(teacher.path), request.task, data.labels)
+    if not made_for(read_config(teacher.path), request.task):
+        require_learnable(data)
     task = make_task(request.task, request.features, labels, multi_label=data.multi_label)
     steps = Steps(request, task, data, teacher, cache, progress)
     before = [] if has_head(teacher.path, task) else [teacher_stage()]
@@ -77,6 +89,7 @@ def compress(steps: Steps) -> tuple[list[Row], Graph]:
     baseline = steps.export(steps.teacher)
     rows = [make_row(steps, "teacher", "teacher", baseline, baseline, None)]
     tell(steps.progress, rows[0])
+    require_teacher(steps, rows[0])
     student, plain = steps.teacher, baseline
     for entry in request.stages:
         student, seconds = steps.stage(entry, student)
@@ -119,7 +132,11 @@ def conclude(steps: Steps, rows: Sequence[Row], graph: Graph, request_key: str) 
         gates.require(verdicts)
     except GateRefusedError as refusal:
         report = write.write_refused(request.output, request.place, manifest, str(refusal))
-        raise GateRefusedError(f"{refusal} The report is in {report}.") from refusal
+        message = (
+            f"{refusal}. The report is {report / 'report.html'}. Train longer, choose a gentler recipe, or move the "
+            "limit (gates.NAME=VALUE, null switches it off)."
+        )
+        raise RefusedRunError(message, rows, verdicts) from refusal
     write.write_artifact(
         request.artifact,
         model=graph.path,

@@ -14,7 +14,7 @@ from compressor.keys import Keys
 from compressor.models import macs
 from compressor.models.families import family_of
 from compressor.models.structure import Structure
-from compressor.request import Request, StageEntry
+from compressor.request import PassEntry, Request, StageEntry
 from compressor.request.steps import TEACHER, Entry
 from compressor.stages.registry import stage_spec
 from compressor.teacher import labels_for, made_for, teacher_config, teacher_key
@@ -57,8 +57,16 @@ def planned_steps(
     steps.append(PlannedStep("export", "export", graph, f"opset {request.opset}, dial {request.dial}"))
     for step in request.passes:
         graph = keys.graph_pass(step, graph, checkpoint)
-        steps.append(PlannedStep("pass", step.key, graph, step.spec.summary))
+        steps.append(PlannedStep("pass", step.key, graph, _pass_summary(step, request)))
     return steps
+
+
+def _pass_summary(step: PassEntry, request: Request) -> str:
+    """What a pass does; where the device decides the number format, which one."""
+    number_format = request.device.number_format
+    if step.spec.name == "quantize" and step.settings.mode == "auto" and "int8" not in number_format:
+        return f"{number_format}, which {request.device.name} is fast at"
+    return step.spec.summary
 
 
 def identity(request: Request, steps: Sequence[PlannedStep], fingerprints: Mapping[str, str]) -> str:

@@ -10,6 +10,7 @@ from typing import Literal
 from compressor.config.run import MeasureSettings
 from compressor.devices import inputs, local
 from compressor.devices.speed import Speed
+from compressor.errors import GateRefusedError
 from compressor.models import macs
 from compressor.models.config_file import read_config
 from compressor.models.structure import Structure
@@ -20,6 +21,9 @@ from compressor.validation.metric import Evaluation
 from compressor.validation.parity import Parity
 
 Kind = Literal["teacher", "stage", "artifact"]
+_ALL_RIGHT = 99.99
+_FEW = 4
+"""Examples too few to tell a teacher that has learnt nothing."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,25 @@ def with_speed(steps: Steps, rows: Sequence[Row]) -> list[Row]:
         note: Callable[[str], None] = lambda name: bar.advance(note=name)  # noqa: E731
         speeds = local.measure_many(asked, request.device, settings, on_step=note)
     return [dataclasses.replace(row, speed=speeds[row.name]) for row in rows]
+
+
+def require_teacher(steps: Steps, teacher: Row) -> None:
+    """Refuse a teacher that has learnt nothing where the artifact would be judged against it.
+
+    Raises:
+        GateRefusedError: It gives every example the same answer, though their right answers differ.
+    """
+    limit = steps.request.gates.max_metric_drop
+    predictions = teacher.evaluation.predictions
+    alike = all(one == predictions[0] for one in predictions)
+    if limit is None or not alike or teacher.evaluation.primary >= _ALL_RIGHT or len(predictions) < _FEW:
+        return
+    metric, value = next(iter(teacher.evaluation.metrics.items()))
+    raise GateRefusedError(
+        f"the teacher gives every one of {len(predictions)} examples the same answer ({metric} {value:.2f}), so that "
+        "nothing can be judged by it: train it longer or on more data, choose another one, or set "
+        "gates.max_metric_drop=null."
+    )
 
 
 def tell(progress: Progress, row: Row) -> None:

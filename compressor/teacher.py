@@ -8,12 +8,14 @@ from typing import Any
 
 from compressor.cache import Cache, make_key
 from compressor.config.run import TaskName
-from compressor.errors import TaskError
+from compressor.data.splits import Splits
+from compressor.errors import DataError, TaskError
 from compressor.keys import file_fingerprint, folder_fingerprint, versions
 from compressor.models.config_file import labels_of, read_config
 from compressor.models.locate import locate
 from compressor.request import Request
 from compressor.stages.context import Checkpoint
+from compressor.tasks.examples import TextExample, TokenExample
 
 DEMO_VERSION = 1
 """Raised when the demo's teacher is written out otherwise: another kind of tokenizer or other files."""
@@ -84,6 +86,32 @@ def labels_for(config: Mapping[str, Any], task: TaskName, data_labels: Sequence[
     if known and unknown:
         raise TaskError(
             f"the teacher does not know the label '{unknown[0]}' of the data ({len(unknown)} of {len(data_labels)} "
-            f"are unknown; it has {', '.join(known[:10])}): choose another teacher, or one without a head."
+            f"are unknown; it has {', '.join(known[:10])}): choose another teacher (teacher.path=...), or one without "
+            "a head. The demo's own teacher knows the demo's labels alone."
         )
     return known or tuple(data_labels)
+
+
+def require_learnable(data: Splits) -> None:
+    """Refuse labels that a teacher without a head can never learn; files that list their labels are believed.
+
+    Raises:
+        DataError: A label of the held-out data is in no training example.
+    """
+    parts = [data.train, data.calibration, data.search]
+    taught = {label for part in parts for example in part for label in _labels_of(example)}
+    asked = {label for example in data.dev for label in _labels_of(example)}
+    missing = sorted(asked - taught)
+    if taught and missing:
+        raise DataError(
+            f"label '{missing[0]}' of the dev data is in no training example ({len(missing)} such labels), and the "
+            "teacher has no head that knows it: mend the data, or give a teacher that is fine-tuned for it."
+        )
+
+
+def _labels_of(example: object) -> Sequence[str]:
+    if isinstance(example, TextExample):
+        return example.labels
+    if isinstance(example, TokenExample):  # kinds of entities: B-PER without an I-PER beside it is no news
+        return [tag.partition("-")[2] or tag for tag in example.tags]
+    return ()

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from compressor.cache import Cache
 from compressor.config.paths import expanded
-from compressor.console import Console, out, show_outcome, show_verdicts, simple_table
+from compressor.console import Console, out, show_outcome, show_rows, show_verdicts, simple_table
 from compressor.errors import CompressorError, RequestError, UnknownNameError
 from compressor.graph.registry import PASSES
 from compressor.stages.registry import STAGES
@@ -32,10 +32,20 @@ def run(arguments: Arguments) -> int:
     if arguments.multirun:
         return _run_many(arguments)
     request = build(arguments.settings, config_dirs=arguments.config_dirs)
+    _run_one(request)
+    return 0
+
+
+def _run_one(request: Request) -> None:
+    """Run and show; what a gate refuses is shown too, before its error."""
+    from compressor.pipeline import RefusedRunError
     from compressor.pipeline import run as run_pipeline
 
-    show_outcome(run_pipeline(request, Console()))
-    return 0
+    try:
+        show_outcome(run_pipeline(request, Console()))
+    except RefusedRunError as refusal:
+        show_rows(refusal.rows, refusal.verdicts)
+        raise
 
 
 def _run_many(arguments: Arguments) -> int:
@@ -46,13 +56,11 @@ def _run_many(arguments: Arguments) -> int:
 
     combinations = sweep(arguments.settings)
     requests = [build(settings, config_dirs=arguments.config_dirs) for settings in combinations]
-    from compressor.pipeline import run as run_pipeline
-
     code = 0
     for place, (settings, request) in enumerate(zip(combinations, requests, strict=True), start=1):
         Console().line(f"run {place} of {len(requests)}: {' '.join(settings)}")
         try:
-            show_outcome(run_pipeline(request, Console()))
+            _run_one(request)
         except CompressorError as error:
             console.error(str(error))
             code = code or error.exit_code
@@ -133,6 +141,7 @@ def _show_plan(request: Request) -> None:
     for step, kept in zip(made.steps, made.cached, strict=True):
         table.add_row(step.kind, step.name, "yes" if kept else "no", step.summary)
     console.print(table)
+    console.print(Text("The data is read when it runs; nothing of it was checked but that it is there."))
     console.print(Text(f"artifact: {request.artifact}{' (something is there already)' if made.artifact_there else ''}"))
 
 
@@ -141,6 +150,7 @@ def verify(arguments: Arguments) -> int:
     folder = _one_folder(arguments)
     _only_options(arguments)
     _no_settings(arguments)
+    _require_folder(folder)
     from compressor.artifact.verify import verify as verify_artifact
 
     found = verify_artifact(folder)
@@ -154,6 +164,7 @@ def validate(arguments: Arguments) -> int:
     folder = _one_folder(arguments)
     _only_options(arguments, "--config-dir")
     _only_measured_anew(arguments)
+    _require_folder(folder)
     from compressor.revalidate import revalidate
 
     result = revalidate(folder, arguments.settings, arguments.config_dirs, Console())
@@ -171,11 +182,15 @@ def validate(arguments: Arguments) -> int:
 def cache(arguments: Arguments) -> int:
     """Show or clean what is kept between runs."""
     words = arguments.words
-    _only_options(arguments, *(["--max-gb"] if words == ["clean"] else []))
+    _only_options(arguments, *(["--max-gb", "--all"] if words == ["clean"] else []))
     if words not in (["list"], ["clean"]):
         raise UnknownNameError("cache", " ".join(words) or "(nothing)", ("list", "clean"))
     kept = Cache(_output(arguments) / ".cache")
     if words == ["clean"]:
+        if arguments.everything == (arguments.max_gb is not None):
+            raise RequestError(
+                "cache clean needs --max-gb N, to remove what was not used for longest down to N gigabytes, or --all."
+            )
         gone, freed = kept.clean(_max_bytes(arguments.max_gb))
         Console().line(f"{gone} entries removed, {freed / 1e6:.1f} MB freed in {kept.root}")
         return 0
@@ -227,6 +242,11 @@ def _one_folder(arguments: Arguments) -> Path:
     return expanded(arguments.words[0])
 
 
+def _require_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise RequestError(f"{folder} is not a folder: give the folder of an artifact.")
+
+
 def _no_words(arguments: Arguments) -> None:
     if arguments.words:
         raise RequestError(f"'{arguments.words[0]}' is not understood: settings are given as KEY=VALUE.")
@@ -237,6 +257,7 @@ def _only_options(arguments: Arguments, *options: str) -> None:
         "--multirun": arguments.multirun,
         "--config-dir": bool(arguments.config_dirs),
         "--max-gb": arguments.max_gb is not None,
+        "--all": arguments.everything,
     }
     for name, there in given.items():
         if there and name not in options:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import importlib
 import sys
 import time
 from pathlib import Path
@@ -85,6 +86,11 @@ WRONG = [
     (["cache", "clean", "--max-gb", "much"], "error: --max-gb much is not possible: give a number of gigabytes."),
     (["cache", "clean", "--max-gb", "inf"], "error: --max-gb inf is not possible: give a number of gigabytes."),
     (["cache", "clean", "--max-gb", "nan"], "error: --max-gb nan is not possible: give a number of gigabytes."),
+    (["cache", "clean"], "error: cache clean needs --max-gb N, to remove what was not used for longest down to N"),
+    (["cache", "clean", "--all", "--max-gb", "1"], "error: cache clean needs --max-gb N, to remove what was not used"),
+    (["--recipe", "minilm"], "error: '--recipe' is not understood: settings have no dashes, recipe=VALUE."),
+    (["--device=host"], "error: '--device=host' is not understood: settings have no dashes, device=VALUE."),
+    (["verify", "nowhere-to-be-found"], "is not a folder: give the folder of an artifact."),
     (["cache", "clean", "--max-gb="], "error: --max-gb is not possible: give a number of gigabytes."),
     (["plan", "data=files"], "error: data=files needs data.dev=PATH: the examples that the result is reported on."),
     (["plan", "data=files", "data.dev=/no/x.csv"], "error: /no/x.csv does not exist (nor does the folder /no)."),
@@ -140,9 +146,12 @@ def test_ctrl_c_is_exit_code_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     def stopped(arguments: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(sys.modules["compressor.verbs"].VERBS, "list", stopped)
+    monkeypatch.setitem(importlib.import_module("compressor.verbs").VERBS, "list", stopped)
     assert main(["list"]) == 130
-    assert capsys.readouterr().err == "error: interrupted; the same command goes on from the last finished step.\n"
+    assert (
+        capsys.readouterr().err
+        == "error: interrupted; the same command goes on from what is done, inside a training from its last save.\n"
+    )
 
 
 def test_words_settings_and_options_are_sorted() -> None:

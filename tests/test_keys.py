@@ -171,5 +171,5 @@ def test_cache_list_counts_what_killed_runs_left(tmp_path: Path, capsys: pytest.
     assert key in shown and "unfinished" in shown and "0 entries and 1 unfinished, 2.0 MB" in shown.replace("\n", " ")
     assert main(["cache", "clean", "--max-gb", "1", f"output={tmp_path}"]) == 0
     assert save.exists()
-    assert main(["cache", "clean", f"output={tmp_path}"]) == 0
+    assert main(["cache", "clean", "--all", f"output={tmp_path}"]) == 0
     assert not save.exists()

@@ -18,7 +18,7 @@ from compressor.errors import (
     RequestError,
     TaskError,
 )
-from compressor.pipeline import run
+from compressor.pipeline import RefusedRunError, run
 from compressor.plan import make_plan
 from compressor.progress import Silent
 from tests.tiny import request
@@ -95,8 +95,12 @@ def test_overwrite_replaces(finished: Path, tmp_path: Path) -> None:
 def test_a_missed_gate_refuses_and_keeps_the_report(tmp_path: Path) -> None:
     asked = request("int8", tmp_path, "device=host", "task=text-classification", "gates.max_size_mb=0.001")
 
-    with pytest.raises(GateRefusedError, match="max_size_mb.*missed.*The report is in"):
+    with pytest.raises(
+        RefusedRunError, match=r"max_size_mb.*missed\. The report is .*report\.html\. .*move the limit"
+    ) as refusal:
         run(asked)
+    assert [row.name for row in refusal.value.rows] == ["teacher", "artifact"]
+    assert any(verdict.passed is False for verdict in refusal.value.verdicts)
     assert not asked.artifact.exists()
     assert (tmp_path / ".refused" / asked.place / "report.html").is_file()
 
@@ -196,3 +200,35 @@ def test_a_teacher_without_a_head_is_fine_tuned_first(tmp_path: Path) -> None:
 
     assert outcome.rows[0].evaluation.windows > 0
     assert make_plan(asked).cached[0]
+
+
+def text_files(folder: Path, train: list[tuple[str, str]], dev: list[tuple[str, str]]) -> list[str]:
+    for name, rows in (("train", train), ("dev", dev)):
+        lines = "".join(f"{text}\t{label}\n" for text, label in rows)
+        (folder / f"{name}.tsv").write_text(f"text\tlabel\n{lines}")
+    return [f"data.{name}={folder / name}.tsv" for name in ("train", "dev")]
+
+
+def headless(folder: Path) -> str:
+    """A teacher without a head for classification: the demo's for questions."""
+    from compressor.data import demo_teacher
+
+    demo_teacher("question-answering", folder / "teacher")
+    return f"teacher.path={folder / 'teacher'}"
+
+
+def test_a_label_that_nothing_teaches_is_an_error(tmp_path: Path) -> None:
+    files = text_files(tmp_path, [("a b", "x"), ("c d", "y")] * 20, [("b a", "x"), ("c", "z")])
+    asked = request(
+        "int8", tmp_path, "device=host", "task=text-classification", "data=files", *files, headless(tmp_path)
+    )
+    with pytest.raises(DataError, match="label 'z' of the dev data is in no training example"):
+        run(asked)
+
+
+def test_a_teacher_that_answers_all_alike_is_refused_before_stages(tmp_path: Path) -> None:
+    files = text_files(tmp_path, [("a b", "x"), ("a b", "y")] * 20, [("b a", "x"), ("b a", "y")] * 20)
+    wishes = ["device=host", "task=text-classification", "data=files", *files, headless(tmp_path)]
+    asked = request("minilm", tmp_path, *wishes, "gates.max_metric_drop=1")
+    with pytest.raises(GateRefusedError, match="gives every one of 40 examples the same answer"):
+        run(asked)

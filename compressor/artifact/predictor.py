@@ -148,6 +148,9 @@ class Predictor:
             raise DialError(f"{error}.") from error
 
     def _within(self, budget: float | None, budget_ms: float | None) -> DialSetting:
+        for name, value in (("budget", budget), ("budget_ms", budget_ms)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+                raise DialError(f"{name} = {value!r} is not a number.")
         dial = self.manifest.dial
         rows = dial.settings if dial else []
         full = dial.full_macs if dial else None

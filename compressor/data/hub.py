@@ -53,9 +53,9 @@ def _rows(settings: DataSettings, part: str) -> Any:
     try:
         return datasets.load_dataset(settings.name, settings.config, split=part)
     except (OSError, ValueError, RuntimeError, DatasetsError) as error:  # offline, unknown, no such split, damaged
-        reason = " ".join(str(error).split())[:300]
+        reason = " ".join(str(error).split())[:300].rstrip(".")
         raise DataError(
-            f"the data set '{settings.name}' (split '{part}') cannot be had from the Hugging Face hub: {reason} "
+            f"the data set '{settings.name}' (split '{part}') cannot be had from the Hugging Face hub: {reason}. "
             "Check the name and the network (HF_HUB_OFFLINE), or use files of your own: data=files data.dev=PATH."
         ) from error
 

@@ -39,6 +39,11 @@ def newest(folder: Path) -> Path | None:
     return None
 
 
+def updates(save: Path) -> int:
+    """How many updates had been made when a save was written."""
+    return int(save.name.removeprefix(_PREFIX))
+
+
 def publish(partial: Path, folder: Path, keep: int = 2) -> None:
     """Seal a finished save, move it into `folder` and remove all but the newest `keep`."""
     seal(partial)

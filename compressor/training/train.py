@@ -70,6 +70,8 @@ def train(
         callbacks.add_callback(ShowProgress(bar, trainer.last_loss))  # type: ignore[no-untyped-call]
         callbacks.add_callback(SaveEvery(settings.save_every_minutes))  # type: ignore[no-untyped-call]
         last = saves.newest(context.work) if context.work.is_dir() else None
+        if last is not None:
+            context.progress.line(f"{title}: going on at update {saves.updates(last)} of {total}")
         trainer.train(resume_from_checkpoint=str(last) if last else None)
     trainer.require_finite_weights()
     model.to(home).eval()
