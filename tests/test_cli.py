@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
-import importlib
 import sys
 import time
 from pathlib import Path
