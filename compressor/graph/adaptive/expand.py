@@ -13,8 +13,9 @@ from compressor.graph import stopping
 from compressor.graph.adaptive.attention import FLOAT, INT64, Heads, attend, choose, choose_by_first, split_heads
 from compressor.graph.adaptive.markers import ATTEND, DOMAIN, END, GATE, PLAN, RESTORE
 from compressor.graph.adaptive.plan import NAME as DIAL
-from compressor.graph.adaptive.plan import Plan, build_plan
+from compressor.graph.adaptive.plan import Plan, WholePlan, build_plan, build_whole_plan
 from compressor.graph.builder import Builder
+from compressor.graph.dial import KEEP
 
 LAYER = "attention.{}"
 """Name of the `If` of one layer's attention; its bodies that keep all are called `.../full` and `.../masked`."""
@@ -26,6 +27,8 @@ _TYPES = (FLOAT, FLOAT, FLOAT, INT64, FLOAT, INT64)
 def expand(model: onnx.ModelProto, *, layers: int, width: int) -> None:
     """Replace the markers of a graph, in place; `width` is the hidden size.
 
+    A graph without the input `keep` never drops a token.
+
     Raises:
         ExportError: The graph has not one marker a layer.
     """
@@ -35,7 +38,8 @@ def expand(model: onnx.ModelProto, *, layers: int, width: int) -> None:
     if found != layers:
         raise ExportError(f"the traced graph has {found} attention markers, the model has {layers} layers.")
     constants: dict[str, onnx.TensorProto] = {}
-    plan: Plan | None = None
+    plan: Plan | WholePlan | None = None
+    whole = not any(value.name == KEEP for value in graph.input)
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
         if node.domain != DOMAIN:
@@ -44,13 +48,16 @@ def expand(model: onnx.ModelProto, *, layers: int, width: int) -> None:
         attributes = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
         if node.op_type == PLAN:
             builder = Builder(DIAL, opset, constants)
-            plan = _plan(builder, node, attributes, layers)
+            plan = _whole_plan(builder, node) if whole else _plan(builder, node, attributes, layers)
         elif plan is None:
             raise ExportError(f"the traced graph uses {node.op_type} before it has a plan.")
         elif node.op_type == ATTEND:
             builder = Builder(LAYER.format(attributes["layer"]), opset, constants)
-            _attend(builder, node, attributes, plan, width)
-        elif node.op_type == RESTORE:
+            if isinstance(plan, WholePlan):
+                _attend_whole(builder, node, attributes, plan, width)
+            else:
+                _attend(builder, node, attributes, plan, width)
+        elif node.op_type == RESTORE and isinstance(plan, Plan):
             builder = Builder("restore", opset, constants)
             _restore(builder, node, plan, width)
         elif node.op_type == GATE:
@@ -77,6 +84,29 @@ def _plan(b: Builder, node: onnx.NodeProto, attributes: dict[str, Any], layers: 
     b.give(plan.real, node.output[0])
     b.give(plan.rows, node.output[1])
     return plan
+
+
+def _whole_plan(b: Builder, node: onnx.NodeProto) -> WholePlan:
+    plan = build_whole_plan(b, node.input[0])
+    b.give(plan.real, node.output[0])
+    return plan
+
+
+def _attend_whole(b: Builder, node: onnx.NodeProto, attributes: dict[str, Any], plan: WholePlan, width: int) -> None:
+    """With a mask or without one; nothing leaves. Bodies have the names that they have where tokens can be dropped."""
+    query, key, value, hidden, real, _ = node.input
+    count = attributes["heads"]
+    split = [split_heads(b, plan.batch, rows, count, width // count) for rows in (query, key, value)]
+    heads = Heads(split[0], split[1], split[2], real, plan.batch, count, width // count)
+    full, masked = b.body("full"), b.body("other").body("masked")
+    bodies = [(body, [attend(body, heads, masked=body is masked)]) for body in (masked, full)]
+    context = b.branch(plan.padded, [FLOAT], *bodies)[0]
+    b.nodes[-1].name = b.prefix
+    b.op("Reshape", context, b.ints(-1, width))
+    b.nodes[-1].output[0] = node.output[0]
+    for source, name in ((hidden, node.output[1]), (real, node.output[2])):
+        if name:
+            b.give(source, name)
 
 
 def _attend(b: Builder, node: onnx.NodeProto, attributes: dict[str, Any], plan: Plan, width: int) -> None:

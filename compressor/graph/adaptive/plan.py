@@ -30,6 +30,23 @@ class Plan:
     rows: str  # int64 [batch·length]: 0, 1, 2 ...
 
 
+@dataclass(frozen=True)
+class WholePlan:
+    """The same where no layer ever drops a token."""
+
+    padded: str  # bool: whether padding is among the tokens
+    batch: str  # int64 [1]
+    real: str  # float32 [batch, length]
+
+
+def build_whole_plan(builder: Builder, attention_mask: str) -> WholePlan:
+    """What attention has to know of the mask."""
+    b = builder
+    real = b.op("Cast", b.op("Cast", attention_mask, to=TensorProto.BOOL), to=TensorProto.FLOAT)
+    padded = b.op("Less", b.reduce("ReduceMin", real), b.float(1.0))
+    return WholePlan(padded, b.op("Slice", b.op("Shape", attention_mask), b.ints(0), b.ints(1)), real)
+
+
 def build_plan(builder: Builder, attention_mask: str, keep: str, *, layers: int, minimum: int, protect: bool) -> Plan:
     """k_i = clip(floor(keep_i·n + 0.5), minimum, k_{i-1}), k_0 = the padded length, n = the longest row's real tokens.
 
