@@ -72,7 +72,7 @@ def _train_file(work: Path, files: list[Path]) -> Path:
 
 
 def adapt(bench: Bench) -> None:
-    """LengthDrop training of the teacher itself (it is a MiniLM already): for all lengths, then for late drops."""
+    """LengthDrop training of the teacher itself (it is a MiniLM already): all lengths, late drops, then the ranking."""
     shared = {
         "batch_size": 16,
         "guide": "teacher",
@@ -91,15 +91,27 @@ def adapt(bench: Bench) -> None:
         sandwich=1,
         **shared,
     )
-    bench.stage(
+    late = bench.stage(
         "length_adaptive",
-        "adaptive",
+        "adaptive-late",
         wide,
         epochs=2.0,
         max_steps=bench.options.late_steps,
         learning_rate=6e-5,
         length_drop=[0.0, 0.0, 0.0, 0.5, 0.6, 0.6],
         sandwich=0,
+        **shared,
+    )
+    bench.stage(
+        "length_adaptive",
+        "adaptive",
+        late,
+        epochs=1.0,
+        max_steps=bench.options.ranked_steps,
+        learning_rate=6e-5,
+        length_drop=[0.0, 0.0, 0.0, 0.6, 0.6, 0.5],
+        sandwich=0,
+        ranking=0.1,
         **shared,
     )
 
@@ -266,6 +278,9 @@ if __name__ == "__main__":
     )
     parser.add_argument(
         "--late-steps", type=int, default=None, help="updates of the second one, for late drops (default: two epochs)"
+    )
+    parser.add_argument(
+        "--ranked-steps", type=int, default=None, help="updates of the third, which also trains the ranking of tokens"
     )
     parser.add_argument("--student-steps", type=int, default=300, help="updates of each distillation")
     parser.add_argument("--search-questions", type=int, default=300)

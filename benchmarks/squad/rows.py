@@ -15,7 +15,7 @@ LATE = (
     (1.0, 1.0, 1.0, 0.9, 0.5, 0.15),
     (1.0, 1.0, 1.0, 0.6, 0.3, 0.15),
     (1.0, 1.0, 1.0, 0.5, 0.2, 0.08),
-    (1.0, 1.0, 1.0, 0.4, 0.2, 0.1),
+    (1.0, 1.0, 1.0, 0.4, 0.1, 0.1),
 )
 """Settings that drop tokens late, chosen by hand: what the last layers do not look at."""
 

@@ -26,6 +26,7 @@ def adaptive_attention(
     significance: Significance = "all",
     protect_first: bool = False,
     dropout: float = 0.0,
+    paid: list[Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Order the positions by significance, and attend from those that stay.
 
@@ -40,6 +41,8 @@ def adaptive_attention(
         significance: Whose attention counts. With "first", the first real token itself comes before all others.
         protect_first: Put the first position before all others.
         dropout: Probability of dropping an attention probability (training). Significance is taken before it.
+        paid: Given: with "first", gets what the first real token pays to each, the mean over heads, float32
+            [batch, length], with its gradient. (The order itself has none.)
 
     Returns:
         The context of the tokens that stay, in order, [batch, count, heads * head_size], and the order
@@ -54,10 +57,15 @@ def adaptive_attention(
         order = torch.arange(length, device=query.device).expand(batch, length)
         context = scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
     elif significance == "first" or _has_fused_training(query):
-        with torch.no_grad():
-            if significance == "first":
-                order = _order_by_first(query, key, attention_mask, bias, scale, protect_first)
-            else:
+        if significance == "first":
+            first = _first(query, attention_mask)
+            with torch.set_grad_enabled(paid is not None and torch.is_grad_enabled()):
+                received = _paid(query, key, first, bias, scale)
+            if paid is not None:
+                paid.append(received / heads)
+            order = _order_by_first(received.detach(), first, attention_mask, protect_first)
+        else:
+            with torch.no_grad():
                 order = _order(_probabilities(query, key, bias, scale), attention_mask, protect_first)
         context = scaled_dot_product_attention(
             _take(query, order[:, :count]), key, value, attn_mask=bias, dropout_p=dropout
@@ -94,15 +102,20 @@ def _order(probabilities: Tensor, attention_mask: Tensor | None, protect_first: 
     return _sorted(significance(probabilities, attention_mask), attention_mask, protect_first)
 
 
-def _order_by_first(
-    query: Tensor, key: Tensor, attention_mask: Tensor | None, bias: Tensor | None, scale: float, protect_first: bool
-) -> Tensor:
-    """The order by the attention that the first real token pays, summed over heads; that token comes first."""
+def _first(query: Tensor, attention_mask: Tensor | None) -> Tensor:
+    """Position of the first real token of each text, [batch, 1]."""
     if attention_mask is None:
-        first = torch.zeros(query.shape[0], 1, dtype=torch.long, device=query.device)
-    else:
-        first = (attention_mask != 0).to(torch.uint8).argmax(dim=1, keepdim=True)
-    paid = _probabilities(_take(query, first), key, bias, scale).sum(dim=(1, 2))
+        return torch.zeros(query.shape[0], 1, dtype=torch.long, device=query.device)
+    return (attention_mask != 0).to(torch.uint8).argmax(dim=1, keepdim=True)
+
+
+def _paid(query: Tensor, key: Tensor, first: Tensor, bias: Tensor | None, scale: float) -> Tensor:
+    """The attention that the first real token pays to each, summed over heads, [batch, length]."""
+    return _probabilities(_take(query, first), key, bias, scale).sum(dim=(1, 2))
+
+
+def _order_by_first(paid: Tensor, first: Tensor, attention_mask: Tensor | None, protect_first: bool) -> Tensor:
+    """The order by what the first real token pays; that token comes first."""
     return _sorted(paid.scatter(1, first, torch.inf), attention_mask, protect_first)
 
 

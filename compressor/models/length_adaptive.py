@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 Model = TypeVar("Model", bound=nn.Module)
 
 
+Rank = tuple[Tensor, Tensor | None]
+"""Attention paid by the first real token [batch, k] with its gradient, and where the tokens stood [batch, k]; None:
+0, 1, 2 ..."""
+
+
 @dataclass
 class Dial:
     """What one forward pass is asked to do, handed from the task model to its backbone."""
@@ -41,6 +46,7 @@ class Dial:
     counts: Sequence[int] | None = None  # tokens that each layer keeps; goes before `keep`
     skip_layers: Collection[int] = ()
     kept: list[Tensor] | None = None  # given: collects the positions kept by each layer, [batch, k_i]
+    ranks: list[Rank] | None = None  # given: collects what the first token pays to each where a layer drops
     watch: Callable[[int, Tensor], bool] | None = None  # (layer, first token [batch, hidden]) after each; True: stop
 
 
@@ -103,6 +109,7 @@ class LengthAdaptiveModel(nn.Module):
         *,
         counts: Sequence[int] | None = None,
         skip_layers: Collection[int] = (),
+        ranks: list[Rank] | None = None,
         **stock: Any,
     ) -> Any:
         """Run the model at a length configuration.
@@ -115,11 +122,12 @@ class LengthAdaptiveModel(nn.Module):
                 What is out of range is clamped.
             counts: Tokens that each layer keeps, instead of `keep`; clamped to what the layer before kept.
             skip_layers: Layers that are not run (LayerDrop); their length is handed on.
+            ranks: Given: collects the attention that ranks tokens, an entry a layer that drops (`significance: first`).
             stock: Further arguments of the stock model, such as labels.
         """
         if token_type_ids is not None and family_of_model(self).has_token_types:
             stock["token_type_ids"] = token_type_ids
-        with self.dialled(Dial(keep, counts, skip_layers)):
+        with self.dialled(Dial(keep, counts, skip_layers, ranks=ranks)):
             return super().forward(input_ids=input_ids, attention_mask=attention_mask, **stock)
 
     @torch.no_grad()
@@ -215,6 +223,7 @@ class LengthAdaptiveBackbone(nn.Module):
         keeps_all = count >= tokens.hidden.shape[1]
         query = attrgetter(family.query)(layer)
         hidden = tokens.hidden
+        paid: list[Tensor] | None = None if self.dial.ranks is None else []
         context, order = adaptive_attention(
             query(hidden),
             attrgetter(family.key)(layer)(hidden),
@@ -225,7 +234,10 @@ class LengthAdaptiveBackbone(nn.Module):
             significance=self.length_adaptive.significance,
             protect_first=self.length_adaptive.protect_first,
             dropout=self._attention_dropout() if self.training else 0.0,
+            paid=paid,
         )
+        if paid and self.dial.ranks is not None:
+            self.dial.ranks.append((paid[0], tokens.positions))
         attended = attrgetter(family.attention_output)(layer)(context)
         if family.attention_output_dropout is not None:
             attended = attrgetter(family.attention_output_dropout)(layer)(attended)

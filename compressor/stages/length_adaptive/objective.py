@@ -9,8 +9,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from compressor.models.length_adaptive import Rank
 from compressor.stages.length_adaptive import sampling
 from compressor.stages.length_adaptive.divergence import Kind, mean_divergence
+from compressor.stages.length_adaptive.ranking import ranking_loss, relevance
 from compressor.stages.length_adaptive.settings import LengthAdaptiveSettings
 from compressor.stages.length_adaptive.shape import drop_probabilities
 from compressor.tasks.base import Task
@@ -48,7 +50,7 @@ class SandwichObjective:
         """Losses of one batch: inputs [batch, length] by the tokenizer's names, labels by the task's."""
         passes = self.sub_models(inputs["input_ids"].shape[1], step)
         share = 1 / len(passes)
-        names = self.task.output_names
+        names, mask = self.task.output_names, inputs["attention_mask"]
         if self.guide is None:
             outputs = _run(model, inputs, passes[0])
             yield self.task.loss(outputs, labels) * share
@@ -59,11 +61,12 @@ class SandwichObjective:
             target = _follow(self.guide, inputs, names)
             followers = passes
         for sub_model in followers:
-            outputs = _run(model, inputs, sub_model)
-            distance = mean_divergence(
-                outputs, target, names, output_kind(self.task), inputs["attention_mask"], self.settings.kl_direction
-            )
+            ranks: list[Rank] | None = [] if self.settings.ranking else None
+            outputs = _run(model, inputs, sub_model, ranks)
+            distance = mean_divergence(outputs, target, names, output_kind(self.task), mask, self.settings.kl_direction)
             del outputs
+            if ranks:
+                distance = distance + self.settings.ranking * ranking_loss(ranks, relevance(target, names, mask))
             yield distance * share
 
     def sub_models(self, length: int, step: int) -> list[sampling.SubModel]:
@@ -88,8 +91,13 @@ def output_kind(task: Task) -> Kind:
     return "labels" if task.multi_label else "classes"
 
 
-def _run(model: torch.nn.Module, inputs: Mapping[str, Tensor], sub_model: sampling.SubModel) -> Mapping[str, Tensor]:
-    outputs: Any = model(**inputs, counts=sub_model.counts, skip_layers=sub_model.skipped)
+def _run(
+    model: torch.nn.Module,
+    inputs: Mapping[str, Tensor],
+    sub_model: sampling.SubModel,
+    ranks: list[Rank] | None = None,
+) -> Mapping[str, Tensor]:
+    outputs: Any = model(**inputs, counts=sub_model.counts, skip_layers=sub_model.skipped, ranks=ranks)
     return cast(Mapping[str, Tensor], outputs)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from compressor.config.schema import Count, Positive, Probability, Whole, settings
+from compressor.config.schema import Count, NonNegative, Positive, Probability, Whole, settings
 from compressor.config.training import TrainingSettings
 from compressor.models.structure import Significance
 
@@ -24,6 +24,7 @@ class LengthAdaptiveSettings(TrainingSettings):
     minimum: Count = 2  # tokens that are never dropped below
     significance: Significance = "all"  # attention of which tokens ranks the others; first: [CLS], cheaper
     guide: Literal["inplace", "teacher"] = "inplace"  # what sub-models follow: the full pass, or the frozen teacher
+    ranking: NonNegative = 0.0  # question answering: weight of a loss that lets the first token rank answers high
     kl_direction: Literal["reverse", "forward"] = (
         "reverse"  # reverse: KL(sub || full) as the official code; forward: KL(full || sub)
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 
+from compressor.errors import RequestError
 from compressor.models import checkpoint
 from compressor.models.families import family_of_model
 from compressor.models.length_adaptive import make_length_adaptive
@@ -26,9 +27,12 @@ def run(source: Checkpoint, settings: LengthAdaptiveSettings, context: StageCont
 
     Raises:
         CheckpointError: The checkpoint cannot be loaded for the task.
+        RequestError: `ranking` where nothing can be ranked.
         TrainingError: The loss is no longer a number.
     """
     task = context.task
+    if settings.ranking and (task.name != "question-answering" or settings.significance != "first"):
+        raise RequestError("length_adaptive: ranking needs question answering and significance: first.")
     model = checkpoint.load(source.path, task)
     tokenizer = checkpoint.load_tokenizer(source.path)
     layers = len(family_of_model(model).layers_of(model))
