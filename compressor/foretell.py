@@ -26,6 +26,7 @@ def final_config(request: Request, teacher: Mapping[str, Any]) -> dict[str, Any]
             raise RequestError(
                 f"stage '{entry.key}' cannot work on a model with exits: put adaptive_depth behind all other training."
             )
+        entry.spec.check_task(entry.settings, request.task)
         shape = entry.spec.load_shape()
         config = shape(config, dict(teacher), entry.settings) if shape else config
     return config

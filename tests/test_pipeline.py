@@ -122,6 +122,7 @@ IMPOSSIBLE = [
     ("tinybert", ["recipe.stages.intermediate.layer_map=[1]"], "layer_map has 1 entries"),
     ("minilm", ["recipe.stages.drop_layers.keep=[0,9]"], "9"),
     ("length_adaptive", ["recipe.stages.length_adaptive.length_drop=[0.1]"], "length_drop has 1 entries"),
+    ("length_adaptive", ["recipe.stages.length_adaptive.ranking=0.1"], "ranking needs question answering"),
 ]
 
 

@@ -89,6 +89,7 @@ def adapt(bench: Bench) -> None:
         learning_rate=6e-5,
         length_drop=[0.1, 0.1, 0.3, 0.5, 0.5, 0.5],
         sandwich=1,
+        ranking=0.0,
         **shared,
     )
     late = bench.stage(
@@ -100,6 +101,7 @@ def adapt(bench: Bench) -> None:
         learning_rate=6e-5,
         length_drop=[0.0, 0.0, 0.0, 0.5, 0.6, 0.6],
         sandwich=0,
+        ranking=0.0,
         **shared,
     )
     bench.stage(

@@ -37,6 +37,7 @@ class StageSpec:
     tasks: tuple[TaskName, ...] = TASK_NAMES
     after_exits: bool = False
     shape: str | None = None  # light: (config.json before, the teacher's, settings) -> config.json after
+    check: str | None = None  # light: (settings, task); raises RequestError for settings that the task cannot have
 
     def load_settings(self) -> type:
         """The settings dataclass."""
@@ -45,6 +46,11 @@ class StageSpec:
     def load_shape(self) -> Shape | None:
         """What the stage makes of a model's shape; None: nothing."""
         return cast(Shape, load(self.shape)) if self.shape else None
+
+    def check_task(self, settings: Any, task: TaskName) -> None:
+        """Raise `RequestError` for settings that the task cannot have."""
+        if self.check:
+            load(self.check)(settings, task)
 
     def load_run(self) -> RunStage:
         """The function that does the work (imports torch)."""
@@ -96,8 +102,9 @@ STAGES: dict[str, StageSpec] = {
             changes="speed (by the length dial)",
             settings="compressor.stages.length_adaptive.settings:LengthAdaptiveSettings",
             run="compressor.stages.length_adaptive.stage:run",
-            version=2,
+            version=3,
             shape="compressor.stages.length_adaptive.shape:shape",
+            check="compressor.stages.length_adaptive.shape:ranking_weight",
         ),
         StageSpec(
             name="adaptive_depth",

@@ -14,7 +14,7 @@ from compressor.stages.length_adaptive import sampling
 from compressor.stages.length_adaptive.divergence import Kind, mean_divergence
 from compressor.stages.length_adaptive.ranking import ranking_loss, relevance
 from compressor.stages.length_adaptive.settings import LengthAdaptiveSettings
-from compressor.stages.length_adaptive.shape import drop_probabilities
+from compressor.stages.length_adaptive.shape import drop_probabilities, ranking_weight
 from compressor.tasks.base import Task
 
 
@@ -27,6 +27,9 @@ class SandwichObjective:
 
     With a `guide`, a frozen model of the same task, no labels are read: every pass, the full one too, follows the
     guide's output. That holds the full model where the guide is, which short trainings on little data need.
+
+    Where the first token alone ranks the others, a question's passes that drop tokens also train that ranking
+    (`ranking`), which the divergences cannot do: the choice of tokens has no gradient.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class SandwichObjective:
         self.settings = settings
         self.layers = layers
         self.drops = drop_probabilities(settings, layers)
+        self.ranking = ranking_weight(settings, task.name)
         self.seed = seed
 
     def __call__(
@@ -61,12 +65,12 @@ class SandwichObjective:
             target = _follow(self.guide, inputs, names)
             followers = passes
         for sub_model in followers:
-            ranks: list[Rank] | None = [] if self.settings.ranking else None
+            ranks: list[Rank] | None = [] if self.ranking else None
             outputs = _run(model, inputs, sub_model, ranks)
             distance = mean_divergence(outputs, target, names, output_kind(self.task), mask, self.settings.kl_direction)
             del outputs
             if ranks:
-                distance = distance + self.settings.ranking * ranking_loss(ranks, relevance(target, names, mask))
+                distance = distance + self.ranking * ranking_loss(ranks, relevance(target, names, mask))
             yield distance * share
 
     def sub_models(self, length: int, step: int) -> list[sampling.SubModel]:

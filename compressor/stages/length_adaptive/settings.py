@@ -8,6 +8,9 @@ from compressor.config.schema import Count, NonNegative, Positive, Probability, 
 from compressor.config.training import TrainingSettings
 from compressor.models.structure import Significance
 
+RANKING = 0.1
+"""Weight of the ranking loss unless one is given, for question answering with `significance: first`."""
+
 
 @settings
 class LengthAdaptiveSettings(TrainingSettings):
@@ -24,7 +27,7 @@ class LengthAdaptiveSettings(TrainingSettings):
     minimum: Count = 2  # tokens that are never dropped below
     significance: Significance = "all"  # attention of which tokens ranks the others; first: [CLS], cheaper
     guide: Literal["inplace", "teacher"] = "inplace"  # what sub-models follow: the full pass, or the frozen teacher
-    ranking: NonNegative = 0.0  # question answering: weight of a loss that lets the first token rank answers high
+    ranking: NonNegative | None = None  # weight of a loss that lets the first token rank answers high; None: RANKING
     kl_direction: Literal["reverse", "forward"] = (
         "reverse"  # reverse: KL(sub || full) as the official code; forward: KL(full || sub)
     )

@@ -8,7 +8,7 @@ from compressor.config.run import TaskName
 from compressor.errors import RequestError
 from compressor.models.families import family_of
 from compressor.models.structure import LengthAdaptive, Structure
-from compressor.stages.length_adaptive.settings import LengthAdaptiveSettings
+from compressor.stages.length_adaptive.settings import RANKING, LengthAdaptiveSettings
 
 
 def shape(config: dict[str, Any], teacher: dict[str, Any], settings: LengthAdaptiveSettings) -> dict[str, Any]:
@@ -34,6 +34,20 @@ def structure_of(
         protect_first=classifies,
         significance=settings.significance,
     )
+
+
+def ranking_weight(settings: LengthAdaptiveSettings, task: TaskName) -> float:
+    """How much the ranking of tokens counts in training.
+
+    Raises:
+        RequestError: It is asked for where nothing can be ranked.
+    """
+    possible = task == "question-answering" and settings.significance == "first"
+    if settings.ranking and not possible:
+        raise RequestError("length_adaptive: ranking needs question answering and significance: first.")
+    if settings.ranking is None:
+        return RANKING if possible else 0.0
+    return settings.ranking
 
 
 def drop_probabilities(settings: LengthAdaptiveSettings, layers: int) -> list[float]:

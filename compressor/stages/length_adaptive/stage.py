@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import torch
 
-from compressor.errors import RequestError
 from compressor.models import checkpoint
 from compressor.models.families import family_of_model
 from compressor.models.length_adaptive import make_length_adaptive
 from compressor.stages.context import Checkpoint, StageContext
 from compressor.stages.length_adaptive.objective import SandwichObjective
 from compressor.stages.length_adaptive.settings import LengthAdaptiveSettings
-from compressor.stages.length_adaptive.shape import structure_of
+from compressor.stages.length_adaptive.shape import ranking_weight, structure_of
 from compressor.training import train, training_device
 
 
@@ -31,8 +30,7 @@ def run(source: Checkpoint, settings: LengthAdaptiveSettings, context: StageCont
         TrainingError: The loss is no longer a number.
     """
     task = context.task
-    if settings.ranking and (task.name != "question-answering" or settings.significance != "first"):
-        raise RequestError("length_adaptive: ranking needs question answering and significance: first.")
+    ranking_weight(settings, task.name)
     model = checkpoint.load(source.path, task)
     tokenizer = checkpoint.load_tokenizer(source.path)
     layers = len(family_of_model(model).layers_of(model))

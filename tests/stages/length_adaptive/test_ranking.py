@@ -14,8 +14,8 @@ from compressor.models.length_adaptive import Rank, make_length_adaptive
 from compressor.stages.length_adaptive import stage
 from compressor.stages.length_adaptive.objective import SandwichObjective
 from compressor.stages.length_adaptive.ranking import ranking_loss, relevance
-from compressor.stages.length_adaptive.settings import LengthAdaptiveSettings
-from compressor.stages.length_adaptive.shape import structure_of
+from compressor.stages.length_adaptive.settings import RANKING, LengthAdaptiveSettings
+from compressor.stages.length_adaptive.shape import ranking_weight, structure_of
 from tests.models.conftest import make_inputs, make_model
 from tests.models.test_length_adaptive import adaptive
 from tests.stages.distill.conftest import make_checkpoint, make_context, tiny_task
@@ -65,6 +65,12 @@ def test_without_it_nothing_is_collected_and_the_order_is_the_same() -> None:
     assert torch.equal(plain.start_logits, ranked.start_logits)
 
 
+def test_questions_ranked_by_the_first_token_train_it_by_default() -> None:
+    settings = LengthAdaptiveSettings(significance="first")
+    assert ranking_weight(settings, "question-answering") == RANKING
+    assert ranking_weight(LengthAdaptiveSettings(significance="first", ranking=0), "question-answering") == 0
+
+
 def test_the_objective_adds_it_where_layers_drop(tmp_path: Path) -> None:
     task = tiny_task("question-answering")
     model, inputs, labels = batch_of(task, make_checkpoint(tmp_path, task, layers=3, adaptive=True).path)
@@ -86,5 +92,6 @@ def test_the_objective_adds_it_where_layers_drop(tmp_path: Path) -> None:
 def test_it_needs_answers_and_the_first_token(tmp_path: Path, name: str, values: dict[str, Any]) -> None:
     task = tiny_task(name)
     source = make_checkpoint(tmp_path, task)
+    assert ranking_weight(LengthAdaptiveSettings(**values), task.name) == 0
     with pytest.raises(RequestError, match="ranking needs question answering"):
         stage.run(source, LengthAdaptiveSettings(ranking=0.1, **values), make_context(tmp_path, task, source))
