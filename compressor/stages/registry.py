@@ -50,7 +50,7 @@ class StageSpec:
     def check_task(self, settings: Any, task: TaskName) -> None:
         """Raise `RequestError` for settings that the task cannot have."""
         if self.check:
-            load(self.check)(settings, task)
+            cast(Callable[[Any, TaskName], object], load(self.check))(settings, task)
 
     def load_run(self) -> RunStage:
         """The function that does the work (imports torch)."""

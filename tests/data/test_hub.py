@@ -78,7 +78,7 @@ def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(datasets, "load_dataset", offline)
     with pytest.raises(
-        DataError, match=r"'rajpurkar/squad' .split 'train'. cannot be had .* reach the hub .offline. Che"
+        DataError, match=r"'rajpurkar/squad' .split 'train'. cannot be had .* reach the hub .offline.. Che"
     ):
         load(preset("squad"), "question-answering", 0)
     with pytest.raises(DataError, match="data=hub needs data.name=NAME"):
