@@ -73,8 +73,9 @@ def prepare(request: Request, cache: Cache, progress: Progress) -> tuple[Steps, 
     data = load(request.data, request.task, request.seed)
     remember(request, cache, data)
     teacher = find_teacher(request, cache)
-    labels = labels_for(read_config(teacher.path), request.task, data.labels)
-    if not made_for(read_config(teacher.path), request.task):
+    config = read_config(teacher.path)
+    labels = labels_for(config, request.task, data.labels)
+    if not made_for(config, request.task):
         require_learnable(data)
     task = make_task(request.task, request.features, labels, multi_label=data.multi_label)
     steps = Steps(request, task, data, teacher, cache, progress)

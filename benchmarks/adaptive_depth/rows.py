@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from compressor.graph.dial import NEVER
+
 LAYERS = 6
 TAUS = (1e-3, 5e-3, 2e-2, 5e-2)
 MARGINS = (0.0, 0.1, 0.3, 0.6)
@@ -11,7 +13,6 @@ ENTROPIES = (0.01, 0.03, 0.1, 0.3, 0.6, 1.0, 2.0)
 LABEL_ENTROPIES = (0.01, 0.03, 0.05, 0.08, 0.1, 0.13, 0.2)
 """The mean of many labels' entropies is smaller."""
 PATIENCES = (1.0, 2.0, 3.0, 4.0, 5.0)
-NEVER = {"dact": -2.0, "deebert": 0.0, "pabee": 1e6}
 
 
 @dataclass(frozen=True)

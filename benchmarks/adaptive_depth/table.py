@@ -45,8 +45,8 @@ def write_page(work: Path, target: Path, options: Mapping[str, Any], remarks: Pa
 
 def _section(work: Path) -> list[str]:
     times = {name: np.asarray(values) for name, values in json.loads((work / "speed.json").read_text()).items()}
-    several = any("@0.13" in name for name in times)
-    listed = [row for row in rows(several) if row.name in times and (work / "quality" / f"{row.name}.json").exists()]
+    every = dict.fromkeys([*rows(several=False), *rows(several=True)])
+    listed = [row for row in every if row.name in times and (work / "quality" / f"{row.name}.json").exists()]
     found = {row.name: json.loads((work / "quality" / f"{row.name}.json").read_text()) for row in listed}
     metric = next(iter(found["teacher"]["metrics"]))
     lines = ["| " + " | ".join(HEAD).replace("metric", metric, 1) + " |", "|" + "---|" * len(HEAD)]

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import cast
 
 from compressor.graph.context import PassContext, PassResult
+from compressor.models.config_file import read_config
+from compressor.models.structure import Structure
 from compressor.registry import load, look_up
 
 RunPass = Callable[[Path, Path, object, PassContext], PassResult]
@@ -92,12 +94,13 @@ PASSES: dict[str, PassSpec] = {
 
 def run_pass(spec: PassSpec, source: Path, target: Path, settings: object, context: PassContext) -> PassResult:
     """Run a pass on a graph, in the form that it works on; the result is as it is deployed."""
+    run = spec.load_run()
+    structure = Structure.from_config(read_config(context.checkpoint.path))
+    if not spec.flat or structure.adaptive_depth is None:
+        return run(source, target, settings, context)
     from compressor.graph import stopping
     from compressor.graph.files import load, save
 
-    run = spec.load_run()
-    if not spec.flat or not stopping.stops(load(source, weights=False)):
-        return run(source, target, settings, context)
     flat = target.with_name(f"flat-{target.name}")
     model = load(source)
     stopping.unnest(model)

@@ -57,11 +57,6 @@ def mark_end(builder: Builder, answer: str, blocks: str, outputs: tuple[str, str
         builder.nodes.append(helper.make_node("Identity", [value], [output], name=_END.format(part)))
 
 
-def stops(model: onnx.ModelProto) -> bool:
-    """Whether a graph, in either form, can stop early."""
-    return _is_flat(model.graph) or _is_nested(model.graph)
-
-
 def nest(model: onnx.ModelProto) -> None:
     """From the flat form to the nested one, in place; a graph without marks stays as it is.
 

@@ -1,7 +1,7 @@
 """When an input has seen enough blocks: answers that accumulate on the way, and bounds on what is still to come.
 
 DACT-BERT (Eyzaguirre et al. 2022), DeeBERT (Xin et al. 2020) and PABEE (Zhou et al. 2020), each as functions of the
-answers of one block after the other. The exported graph computes the same with operators of its own.
+answers of one block after the other. The exported graph is traced from these very functions.
 """
 
 from __future__ import annotations

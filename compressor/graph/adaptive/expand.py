@@ -92,12 +92,17 @@ def _whole_plan(b: Builder, node: onnx.NodeProto) -> WholePlan:
     return plan
 
 
+def _heads(b: Builder, rows: tuple[str, str, str], real: str, batch: str, count: int, width: int) -> Heads:
+    """Query, key and value as rows [batch·length, width], split into heads."""
+    size = width // count
+    query, key, value = (split_heads(b, batch, part, count, size) for part in rows)
+    return Heads(query, key, value, real, batch, count, size)
+
+
 def _attend_whole(b: Builder, node: onnx.NodeProto, attributes: dict[str, Any], plan: WholePlan, width: int) -> None:
     """With a mask or without one; nothing leaves. Bodies have the names that they have where tokens can be dropped."""
     query, key, value, hidden, real, _ = node.input
-    count = attributes["heads"]
-    split = [split_heads(b, plan.batch, rows, count, width // count) for rows in (query, key, value)]
-    heads = Heads(split[0], split[1], split[2], real, plan.batch, count, width // count)
+    heads = _heads(b, (query, key, value), real, plan.batch, attributes["heads"], width)
     full, masked = b.body("full"), b.body("other").body("masked")
     bodies = [(body, [attend(body, heads, masked=body is masked)]) for body in (masked, full)]
     context = b.branch(plan.padded, [FLOAT], *bodies)[0]
@@ -112,15 +117,13 @@ def _attend_whole(b: Builder, node: onnx.NodeProto, attributes: dict[str, Any], 
 def _attend(b: Builder, node: onnx.NodeProto, attributes: dict[str, Any], plan: Plan, width: int) -> None:
     """Keep all, without a mask; or with a mask; or choose and drop: an `If` in an `If`."""
     query, key, value, hidden, real, origin = node.input
-    layer, count = attributes["layer"], attributes["heads"]
+    layer = attributes["layer"]
     protect = bool(attributes["protect"])
     simple, drops, padded, length, kept_count = (
         b.op("Gather", values, b.ints(layer))
         for values in (plan.simple, plan.drops, plan.padded, plan.lengths, plan.counts)
     )
-    size = width // count
-    split = [split_heads(b, plan.batch, rows, count, size) for rows in (query, key, value)]
-    heads = Heads(split[0], split[1], split[2], real, plan.batch, count, size)
+    heads = _heads(b, (query, key, value), real, plan.batch, attributes["heads"], width)
 
     full, other = b.body("full"), b.body("other")
     masked, drop = other.body("masked"), other.body("drop")
@@ -167,11 +170,11 @@ def _all_kept(b: Builder, heads: Heads, masked: bool, hidden: str, real: str, or
 def _of_kept(b: Builder, heads: Heads, rows: str, padded: str) -> str:
     """Attention to all tokens from the queries of those that stay, given as rows: [batch, kept, heads, size]."""
     before = b.body(KEPT)
+    masked, plain = before.body("masked"), before.body("full")
     bodies = []
-    for body in (before.body("masked"), before.body("full")):
+    for body in (masked, plain):
         query = split_heads(body, heads.batch, rows, heads.count, heads.size)
-        context = attend(body, replace(heads, query=query), masked=body.prefix.endswith("masked"))
-        bodies.append((body, [context]))
+        bodies.append((body, [attend(body, replace(heads, query=query), masked=body is masked)]))
     return b.branch(padded, [FLOAT], *bodies)[0]
 
 

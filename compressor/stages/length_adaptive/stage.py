@@ -14,7 +14,7 @@ from compressor.models.length_adaptive import make_length_adaptive
 from compressor.stages.context import Checkpoint, StageContext
 from compressor.stages.length_adaptive.objective import SandwichObjective
 from compressor.stages.length_adaptive.settings import LengthAdaptiveSettings
-from compressor.stages.length_adaptive.shape import ranking_weight, structure_of
+from compressor.stages.length_adaptive.shape import structure_of
 from compressor.training import train, training_device
 
 
@@ -30,7 +30,6 @@ def run(source: Checkpoint, settings: LengthAdaptiveSettings, context: StageCont
         TrainingError: The loss is no longer a number.
     """
     task = context.task
-    ranking_weight(settings, task.name)
     model = checkpoint.load(source.path, task)
     tokenizer = checkpoint.load_tokenizer(source.path)
     layers = len(family_of_model(model).layers_of(model))

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper
 
 from compressor.errors import FusionError
 from compressor.graph.adaptive.attention import FLOAT, Heads
+from compressor.graph.adaptive.plan import build_whole_plan
 from compressor.graph.builder import Builder
 from compressor.graph.files import save
 from compressor.graph.passes.fuse.attention import Block, as_texts, find_blocks, multi_head
@@ -33,11 +34,10 @@ def fuse_in_rows(model: onnx.ModelProto, config: Mapping[str, Any]) -> dict[str,
     family = family_of(config)
     blocks = _blocks(model, family.layer_count(config))
     head = Builder("fused", _opset(model))
-    real = head.op("Cast", head.op("Cast", MASK, to=TensorProto.BOOL), to=TensorProto.FLOAT)
-    padded = head.op("Less", head.reduce("ReduceMin", real), head.float(1.0))
-    batch = head.op("Slice", head.op("Shape", MASK), head.ints(0), head.ints(1))
-    _replace(model, blocks, head, family.head_count(config), family.hidden_size(config), real, padded, batch)
-    flatten(model.graph, blocks, [block.context for block in blocks], head, batch)
+    plan = build_whole_plan(head, MASK)
+    count, width = family.head_count(config), family.hidden_size(config)
+    _replace(model, blocks, head, count, width, plan.real, plan.padded, plan.batch)
+    flatten(model.graph, blocks, [block.context for block in blocks], head, plan.batch)
     _prepend(model, head)
     prune(model.graph)
     return {"attention": len(blocks), "gelu": fuse_gelu(model.graph)}
