@@ -83,10 +83,11 @@ def _check_graph(path: Path, manifest: Manifest) -> None:
     import onnx
 
     from compressor.graph import dial, metadata
+    from compressor.graph.passes.nodes import graphs
 
     try:
         model = onnx.load(str(path), load_external_data=False)
-        outside = [tensor.name for tensor in model.graph.initializer if tensor.external_data]
+        outside = [tensor.name for graph in graphs(model.graph) for tensor in graph.initializer if tensor.external_data]
         if outside:
             raise ArtifactError(
                 f"{path} keeps the weights '{outside[0]}' in another file, which an artifact never does."

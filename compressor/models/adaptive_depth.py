@@ -37,26 +37,25 @@ class AdaptiveDepthOutput(ModelOutput):
 
 @dataclass(frozen=True)
 class Answer:
-    """What one layer says: logits [batch, classes], and DACT's halting unit [batch] where there is one."""
+    """What one layer says: logits [batch, classes], and DACT's halting unit [batch, 1] where there is one."""
 
     logits: Tensor
     unit: Tensor | None
 
 
 class Exit(nn.Module):
-    """The head after one layer: dense, tanh and output, as BERT's own; with DACT a halting unit beside it."""
+    """The head after one layer: its output, behind dense and tanh where the structure says so; with DACT a halting unit."""
 
-    def __init__(self, hidden: int, classes: int, *, halting_unit: bool) -> None:
+    def __init__(self, hidden: int, classes: int, *, dense: bool, halting_unit: bool) -> None:
         super().__init__()
-        self.dense = nn.Linear(hidden, hidden)
+        self.dense = nn.Linear(hidden, hidden) if dense else None
         self.out = nn.Linear(hidden, classes)
         self.halt = nn.Linear(hidden, 1) if halting_unit else None
 
     def forward(self, first: Tensor) -> Answer:
         """From the first token's states [batch, hidden]."""
-        summary = torch.tanh(self.dense(first))
-        unit = None if self.halt is None else torch.sigmoid(self.halt(summary)).squeeze(-1)
-        return Answer(self.out(summary), unit)
+        summary = first if self.dense is None else torch.tanh(self.dense(first))
+        return Answer(self.out(summary), None if self.halt is None else torch.sigmoid(self.halt(summary)))
 
 
 def make_adaptive_depth(model: Model, settings: AdaptiveDepth) -> Model:
@@ -74,6 +73,8 @@ def make_adaptive_depth(model: Model, settings: AdaptiveDepth) -> Model:
     if isinstance(known, AdaptiveDepth):
         if known.method != settings.method:
             raise CheckpointError(f"the model has exits of {known.method}, which are not those of {settings.method}.")
+        if known.head != settings.head:
+            raise CheckpointError(f"the model has {known.head} exits, which cannot become {settings.head} ones.")
         cast(Any, model).adaptive_depth = settings
         return model
     layers = len(family.layers_of(model))
@@ -81,22 +82,33 @@ def make_adaptive_depth(model: Model, settings: AdaptiveDepth) -> Model:
         make_length_adaptive(model, LengthAdaptive(keep=[1.0] * layers, restore=False, protect_first=True))
         cast(Any, model).length_adaptive = None
     config = cast(Any, model).config
-    unit = settings.method == "dact"
     width = family.hidden_size(config.to_dict())
-    cast(Any, model).exits = nn.ModuleList(Exit(width, config.num_labels, halting_unit=unit) for _ in range(layers - 1))
+    cast(Any, model).exits = nn.ModuleList(
+        Exit(width, config.num_labels, dense=settings.head == "dense", halting_unit=settings.method == "dact")
+        for _ in range(layers - 1)
+    )
     cast(Any, model).__class__ = _subclass(cast(Any, type(model)))
     cast(Any, model).adaptive_depth = settings
     return model
 
 
 def start_from_head(model: nn.Module) -> None:
-    """Let every exit begin as the model's own head, and every halting unit as rather open (sigmoid of 1)."""
+    """Let every exit begin as the model's own head, and every halting unit as rather open (sigmoid of 1).
+
+    A linear exit begins as the head would be without its tanh.
+    """
     family = family_of_model(model)
-    dense = model.get_submodule(family.classifier_dense)
-    out = model.get_submodule("classifier.out_proj" if family.classifier_dense == "classifier.dense" else "classifier")
+    dense = cast(nn.Linear, model.get_submodule(family.classifier_dense))
+    name = "classifier.out_proj" if family.classifier_dense == "classifier.dense" else "classifier"
+    out = cast(nn.Linear, model.get_submodule(name))
     for exit_ in cast(Any, model).exits:
-        exit_.dense.load_state_dict(dense.state_dict())
         exit_.out.load_state_dict(out.state_dict())
+        if exit_.dense is None:
+            with torch.no_grad():
+                exit_.out.weight.copy_(out.weight @ dense.weight)
+                exit_.out.bias.copy_(out.weight @ dense.bias + out.bias)
+        else:
+            exit_.dense.load_state_dict(dense.state_dict())
         if exit_.halt is not None:
             nn.init.zeros_(exit_.halt.weight)
             nn.init.ones_(exit_.halt.bias)
@@ -135,8 +147,15 @@ class AdaptiveDepthModel(LengthAdaptiveModel):
             options: `counts` and `skip_layers` of `LengthAdaptiveModel`.
         """
         run = Run(self, self.adaptive_depth.setting if setting is None else setting)
-        self._encode(run.watch, input_ids, attention_mask, token_type_ids, keep, options)
-        return AdaptiveDepthOutput(logits=run.logits(), blocks_run=run.blocks_run)
+        self._encode(
+            lambda layer, first: not bool(run.watch(layer, first)),
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            keep,
+            options,
+        )
+        return AdaptiveDepthOutput(logits=run.logits(), blocks_run=run.blocks_run.squeeze(-1))
 
     def answers(
         self,
@@ -191,30 +210,36 @@ def _stock_head(model: Any, family: Family, first: Tensor) -> Tensor:
 class Run:
     """One batch on its way through the layers: each row's answer, and whether it is final.
 
-    Nothing in it depends on values in Python, so that it can be traced for export.
+    Nothing in it depends on values in Python, so that it can be traced for export. Every operator in it is run once a
+    layer, and costs a short input about as much as a part of the layer's own work: there are as few as can be.
     """
 
     def __init__(self, model: AdaptiveDepthModel, setting: Tensor | float) -> None:
         self.model = model
         self.rule = model.adaptive_depth
         self.setting = setting
+        self.floor = 1 - setting
         self.layers = len(model.exits) + 1
         self.several = cast(Any, model).config.problem_type == "multi_label_classification"
-        self.blocks_run = torch.zeros(0, dtype=torch.long)
+        self.blocks_run = torch.zeros(0, 1, dtype=torch.long)
         self.answer = torch.zeros(0)  # probabilities with DACT, logits otherwise
-        self.weight = torch.zeros(0)  # DACT's p, 0 where halted
-        self.streak = torch.zeros(0, dtype=torch.long)  # PABEE's
-        self.going = torch.zeros(0, dtype=torch.bool)
+        self.weight: Tensor | None = None  # DACT's p, 0 where halted; None: nothing was heard
+        self.streak = torch.zeros(0, 1, dtype=torch.long)  # PABEE's
+        self.going = torch.zeros(0, 1, dtype=torch.bool)
 
-    def watch(self, layer: int, first: Tensor) -> bool:
-        """Hear one layer; whether all rows are done."""
+    def watch(self, layer: int, first: Tensor) -> Tensor:
+        """Hear one layer from the first token's states [batch, hidden]; whether any row needs the next, a bool scalar."""
         said = self.model.answer(layer, first)
+        last = layer == self.layers - 1
+        going = self._hear_dact(said, layer) if self.rule.method == "dact" else self._hear(said, layer, last)
         if layer == 0:
-            self._begin(said.logits)
-        self.blocks_run = self.blocks_run + self.going.long()
-        done = self._hear(said, layer)
-        self.going = self.going & ~done
-        return layer == self.layers - 1 or not bool(self.going.any())
+            self.blocks_run = torch.ones_like(said.logits[:, :1], dtype=torch.long)
+        if last or going is None:
+            return torch.tensor(False)
+        self.going = going
+        more = going.long()
+        self.blocks_run = self.blocks_run + more
+        return more.amax().bool()
 
     def logits(self) -> Tensor:
         """What `pipeline` may apply a softmax or a sigmoid to."""
@@ -223,40 +248,41 @@ class Run:
             return chance.log() - (1 - self.answer).clamp(SMALLEST, 1.0).log() if self.several else chance.log()
         return self.answer if self.several else torch.log_softmax(self.answer, dim=-1)
 
-    def _begin(self, logits: Tensor) -> None:
-        self.answer = torch.zeros_like(logits)
-        self.weight = torch.ones_like(logits[:, 0])
-        self.streak = torch.zeros_like(self.weight, dtype=torch.long)
-        self.blocks_run = torch.zeros_like(self.streak)
-        self.going = torch.ones_like(self.weight, dtype=torch.bool)
-
-    def _hear(self, said: Answer, layer: int) -> Tensor:
-        """Take a layer's answer in for the rows that go on; which of them may stop now."""
-        going = self.going.unsqueeze(-1)
-        if self.rule.method == "dact":
-            return self._hear_dact(said, layer)
+    def _hear(self, said: Answer, layer: int, last: bool) -> Tensor | None:
+        """DeeBERT and PABEE: the latest layer's answer counts for the rows that went on; which of them go on."""
+        before = self.answer
+        self.answer = said.logits if layer == 0 else torch.where(self.going, said.logits, before)
+        if last:
+            return None
         if self.rule.method == "deebert":
-            self.answer = torch.where(going, said.logits, self.answer)
             measure = halting.label_entropy if self.several else halting.entropy
-            return measure(said.logits) < self.setting
-        same = _decided(said.logits, self.several, self.rule.threshold) == _decided(
-            self.answer, self.several, self.rule.threshold
-        )
-        if layer > 0:
-            self.streak = halting.agreeing(same.all(dim=-1), self.streak)
-        self.answer = torch.where(going, said.logits, self.answer)
-        return self.streak >= self.setting
+            going = measure(said.logits) >= self.setting
+        elif layer == 0:
+            self.streak = torch.zeros_like(said.logits[:, :1], dtype=torch.long)
+            return torch.ones_like(self.streak, dtype=torch.bool)
+        else:
+            now, then = (_decided(logits, self.several, self.rule.threshold) for logits in (said.logits, before))
+            self.streak = halting.agreeing((now == then).all(dim=-1, keepdim=True), self.streak)
+            going = self.streak < self.setting
+        return going if layer == 0 else self.going & going
 
-    def _hear_dact(self, said: Answer, layer: int) -> Tensor:
+    def _hear_dact(self, said: Answer, layer: int) -> Tensor | None:
+        """Every layer's answer counts by its weight, which is 0 for rows that have halted; which rows go on.
+
+        For those the bound says the same ever after, as nothing of the answer can leave any more.
+        """
         chance = torch.sigmoid(said.logits) if self.several else torch.softmax(said.logits, dim=-1)
-        going = self.going.to(chance.dtype)
-        self.answer = halting.accumulate(chance, self.answer, self.weight * going)
-        if said.unit is not None:
-            self.weight = self.weight * said.unit
+        self.answer = chance if self.weight is None else halting.accumulate(chance, self.answer, self.weight)
+        if said.unit is None:
+            return None
+        weight = said.unit if self.weight is None else self.weight * said.unit
         left = self.layers - 1 - layer
         if self.several:
-            return halting.settled_labels(self.answer, self.weight, left, self.rule.threshold, self.setting)
-        return halting.settled(self.answer, self.weight, left, self.setting, self.rule.bound)
+            going = halting.unsettled_labels(self.answer, weight, left, self.floor, self.rule.threshold)
+        else:
+            going = halting.unsettled(self.answer, weight, left, self.floor, self.rule.bound)
+        self.weight = torch.where(going, weight, torch.zeros(()))
+        return going
 
 
 def _decided(logits: Tensor, several: bool, threshold: float) -> Tensor:

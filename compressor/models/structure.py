@@ -17,6 +17,7 @@ Significance = Literal["all", "first"]
 """Whose attention makes a token significant: that of all real tokens, or that of the first real one."""
 DepthMethod = Literal["dact", "deebert", "pabee"]
 Bound = Literal["tight", "paper"]
+ExitHead = Literal["linear", "dense"]
 """What DACT takes for the most that later layers can change. Both hold for every input; tight stops no later."""
 MODEL_TYPE = "compressor"
 """`model_type` of checkpoints that plain transformers must not load."""
@@ -39,6 +40,7 @@ class AdaptiveDepth:
 
     method: DepthMethod
     setting: NonNegative  # default: DACT's margin, DeeBERT's entropy in nats, PABEE's patience in layers
+    head: ExitHead = "linear"  # what reads the first token after a layer: one product, or dense and tanh before it
     bound: Bound = "tight"  # DACT
     threshold: Probability = 0.5  # of several labels, each is predicted from here on
 

@@ -55,7 +55,7 @@ def by_hand(model: Any, ids: torch.Tensor, mask: torch.Tensor, setting: float) -
     for row in range(len(ids)):
         said = model.answers(ids[row : row + 1], mask[row : row + 1])
         chance = [torch.sigmoid(a.logits) if several_labels else torch.softmax(a.logits, -1) for a in said]
-        so_far, weight, streak, before = torch.zeros_like(chance[0]), torch.ones(1), 0, None
+        so_far, weight, streak, before = torch.zeros_like(chance[0]), torch.ones(1, 1), 0, None
         for number, answer in enumerate(said, start=1):
             left = LAYERS - number
             method = model.adaptive_depth.method
@@ -63,9 +63,9 @@ def by_hand(model: Any, ids: torch.Tensor, mask: torch.Tensor, setting: float) -
                 so_far = chance[number - 1] * weight + so_far * (1 - weight)
                 weight = weight * answer.unit if answer.unit is not None else weight
                 if several_labels:
-                    done = bool(halting.settled_labels(so_far, weight, left, 0.5, setting))
+                    done = not halting.unsettled_labels(so_far, weight, left, 1 - setting, 0.5)
                 else:
-                    done = bool(halting.settled(so_far, weight, left, setting))
+                    done = not halting.unsettled(so_far, weight, left, 1 - setting, "tight")
                 output = torch.logit(so_far) if several_labels else so_far.log()
             elif method == "deebert":
                 measure = halting.label_entropy if several_labels else halting.entropy
@@ -126,7 +126,7 @@ def test_no_halt_gives_the_stock_answer(model_type: str) -> None:
 def test_dact_with_margin_0_predicts_what_all_layers_predict() -> None:
     model = adaptive("dact")
     ids, mask = ragged(200)
-    so_far, weight = torch.zeros(200, 2), torch.ones(200)
+    weight = torch.ones(200, 1)
     said = model.answers(ids, mask)
     so_far = torch.zeros_like(said[0].logits)
     for answer in said:
@@ -140,14 +140,14 @@ def test_dact_with_margin_0_predicts_what_all_layers_predict() -> None:
 @torch.no_grad()
 def test_exits_start_as_the_head(model_type: str) -> None:
     model = make_model(model_type, tiny_task("text-classification"), layers=LAYERS)
-    make_adaptive_depth(model, AdaptiveDepth(method="dact", setting=0.0)).eval()
+    make_adaptive_depth(model, AdaptiveDepth(method="dact", setting=0.0, head="dense")).eval()
     start_from_head(model)
     first = torch.randn(3, 32)
     last = model.answer(LAYERS - 1, first)
     said = model.answer(0, first)
     if model_type in ("bert", "roberta"):  # the others' heads have another activation
         torch.testing.assert_close(said.logits, last.logits)
-    torch.testing.assert_close(said.unit, torch.sigmoid(torch.ones(3)))
+    torch.testing.assert_close(said.unit, torch.sigmoid(torch.ones(3, 1)))
 
 
 @pytest.mark.parametrize("lengths", [False, True])

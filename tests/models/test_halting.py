@@ -11,11 +11,13 @@ TRACES = 20_000
 
 
 def random_traces(blocks: int, classes: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Answers [blocks, traces, classes] and halting units [blocks, traces], many of them near a decision."""
+    """Answers [blocks, traces, classes] and halting units [blocks, traces, 1], many of them near a decision."""
     generator = torch.Generator().manual_seed(seed)
     sharpness = torch.rand(TRACES, generator=generator).mul(8).reshape(1, -1, 1)
     answers = torch.softmax(torch.randn(blocks, TRACES, classes, generator=generator) * sharpness, dim=-1)
-    units = torch.rand(blocks, TRACES, generator=generator) ** torch.randint(1, 6, (1, TRACES), generator=generator)
+    units = torch.rand(blocks, TRACES, 1, generator=generator) ** torch.randint(
+        1, 6, (1, TRACES, 1), generator=generator
+    )
     return answers.double(), units.double()
 
 
@@ -38,7 +40,7 @@ def test_halting_never_changes_the_answer_of_the_full_run(bound, classes):
     final = states[-1][0].argmax(dim=-1)
     stopped_early = torch.zeros(TRACES, dtype=torch.bool)
     for number, (so_far, weight) in enumerate(states[:-1], start=1):
-        halts = halting.settled(so_far, weight, blocks - number, bound=bound)
+        halts = ~halting.unsettled(so_far, weight, blocks - number, 1.0, bound).squeeze(-1)
         assert (so_far.argmax(dim=-1) == final)[halts].all()
         stopped_early |= halts
     assert stopped_early.float().mean() > 0.2  # or the test would say nothing
@@ -52,7 +54,7 @@ def test_a_known_mistake_does_change_it():
     changed = 0
     for number, (so_far, weight) in enumerate(states[:-1], start=1):
         left = blocks - number
-        top = so_far.topk(2, dim=-1).values
+        top, weight = so_far.topk(2, dim=-1).values, weight.squeeze(-1)
         halts = top[:, 0] * weight**left >= top[:, 1] + weight * left
         changed += int((so_far.argmax(dim=-1) != final)[halts].sum())
         fixed = top[:, 0] * (1 - weight) >= top[:, 1] + weight
@@ -65,10 +67,10 @@ def test_the_tight_bound_stops_no_later_than_the_papers():
     states = run(*random_traces(blocks, 4))
     earlier = 0
     for number, (so_far, weight) in enumerate(states[:-1], start=1):
-        paper = halting.settled(so_far, weight, blocks - number, bound="paper")
-        tight = halting.settled(so_far, weight, blocks - number)
-        assert tight[paper].all()
-        earlier += int((tight & ~paper).sum())
+        paper = halting.unsettled(so_far, weight, blocks - number, 1.0, "paper")
+        tight = halting.unsettled(so_far, weight, blocks - number, 1.0, "tight")
+        assert paper[tight].all()
+        earlier += int((paper & ~tight).sum())
     assert earlier > 0
 
 
@@ -76,21 +78,22 @@ def test_labels_never_cross_the_threshold_after_halting():
     blocks, threshold = 5, 0.4
     generator = torch.Generator().manual_seed(1)
     answers = torch.sigmoid(torch.randn(blocks, TRACES, 3, generator=generator) * 4).double()
-    units = (torch.rand(blocks, TRACES, generator=generator) ** 4).double()
+    units = (torch.rand(blocks, TRACES, 1, generator=generator) ** 4).double()
     states = run(answers, units)
     final = states[-1][0] >= threshold
     stopped = torch.zeros(TRACES, dtype=torch.bool)
     for number, (so_far, weight) in enumerate(states[:-1], start=1):
-        halts = halting.settled_labels(so_far, weight, blocks - number, threshold)
+        halts = ~halting.unsettled_labels(so_far, weight, blocks - number, 1.0, threshold).squeeze(-1)
         assert ((so_far >= threshold) == final)[halts].all()
         stopped |= halts
     assert stopped.float().mean() > 0.1
 
 
 def test_a_margin_stops_earlier():
-    answer, weight = torch.tensor([[0.7, 0.3]]), torch.tensor([0.3])
-    assert not halting.settled(answer, weight, 2).item()
-    assert halting.settled(answer, weight, 2, margin=0.5).item()
+    answer, weight = torch.tensor([[0.7, 0.3]]), torch.tensor([[0.3]])
+    assert halting.unsettled(answer, weight, 2, 1.0, "tight").item()
+    assert not halting.unsettled(answer, weight, 2, 0.5, "tight").item()
+    assert not halting.unsettled(answer, weight, 2, 0.4, "paper").item()
 
 
 def test_accumulated_answers_stay_probabilities():
@@ -100,19 +103,19 @@ def test_accumulated_answers_stay_probabilities():
 
 
 def test_accumulate_by_hand():
-    so_far = halting.accumulate(torch.tensor([[0.2, 0.8]]), torch.tensor([[0.6, 0.4]]), torch.tensor([0.25]))
+    so_far = halting.accumulate(torch.tensor([[0.2, 0.8]]), torch.tensor([[0.6, 0.4]]), torch.tensor([[0.25]]))
     torch.testing.assert_close(so_far, torch.tensor([[0.5, 0.5]]))
 
 
 def test_one_class_is_settled_at_once():
-    assert halting.settled(torch.ones(2, 1), torch.ones(2), 3).tolist() == [True, True]
+    assert halting.unsettled(torch.ones(2, 1), torch.ones(2, 1), 3, 1.0, "tight").tolist() == [[False], [False]]
 
 
 def test_entropy_of_even_and_of_sure_answers():
     values = halting.entropy(torch.tensor([[0.0, 0.0], [30.0, 0.0]]))
-    torch.testing.assert_close(values, torch.tensor([math.log(2), 0.0]), atol=1e-6, rtol=0)
+    torch.testing.assert_close(values, torch.tensor([[math.log(2)], [0.0]]), atol=1e-6, rtol=0)
     labels = halting.label_entropy(torch.tensor([[0.0, 0.0], [30.0, -30.0]]))
-    torch.testing.assert_close(labels, torch.tensor([math.log(2), 0.0]), atol=1e-6, rtol=0)
+    torch.testing.assert_close(labels, torch.tensor([[math.log(2)], [0.0]]), atol=1e-6, rtol=0)
 
 
 def test_the_streak_starts_anew_where_answers_differ():

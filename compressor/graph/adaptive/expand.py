@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 from compressor.errors import ExportError
 from compressor.graph import stopping
 from compressor.graph.adaptive.attention import FLOAT, INT64, Heads, attend, choose, choose_by_first, split_heads
-from compressor.graph.adaptive.markers import ATTEND, DOMAIN, END, GATE, PLAN, RESTORE
+from compressor.graph.adaptive.markers import ATTEND, DOMAIN, END, FIRST, GATE, PLAN, RESTORE
 from compressor.graph.adaptive.plan import NAME as DIAL
 from compressor.graph.adaptive.plan import Plan, WholePlan, build_plan, build_whole_plan
 from compressor.graph.builder import Builder
@@ -41,6 +41,7 @@ def expand(model: onnx.ModelProto, *, layers: int, width: int) -> None:
     plan: Plan | WholePlan | None = None
     whole = not any(value.name == KEEP for value in graph.input)
     nodes: list[onnx.NodeProto] = []
+    starts: dict[int, str] = {}  # by layer: where the texts begin behind it
     for node in graph.node:
         if node.domain != DOMAIN:
             nodes.append(node)
@@ -60,6 +61,16 @@ def expand(model: onnx.ModelProto, *, layers: int, width: int) -> None:
         elif node.op_type == RESTORE and isinstance(plan, Plan):
             builder = Builder("restore", opset, constants)
             _restore(builder, node, plan, width)
+        elif node.op_type == FIRST:
+            layer = attributes["layer"]
+            builder = Builder(f"first.{layer}", opset, constants)
+            if layer not in starts:
+                starts[layer] = plan.starts(builder, layer)
+            nodes += builder.nodes
+            nodes.append(
+                helper.make_node("Gather", [node.input[0], starts[layer]], [node.output[0]], node.name, axis=0)
+            )
+            continue
         elif node.op_type == GATE:
             builder = Builder("depth", opset, constants)
             hidden, going, answer, blocks = node.input

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 DOMAIN = "compressor"
-PLAN, ATTEND, RESTORE, GATE, END = "Plan", "Attend", "Restore", "Gate", "End"
+PLAN, ATTEND, RESTORE, FIRST, GATE, END = "Plan", "Attend", "Restore", "First", "Gate", "End"
 
 
 class Plan(torch.autograd.Function):
@@ -80,6 +80,22 @@ class Restore(torch.autograd.Function):
         """One node."""
         output = g.op(f"{DOMAIN}::{RESTORE}", attention_mask, hidden, *others)
         output.setType(hidden.type().with_sizes([None, None, width]))
+        return output
+
+
+class First(torch.autograd.Function):
+    """hidden [rows, hidden] behind a layer, attention_mask [batch, length] -> each text's first token [batch, hidden]."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, attention_mask: Tensor, layer: int) -> Tensor:
+        """As if nothing had left."""
+        return hidden.reshape(attention_mask.shape[0], -1, hidden.shape[-1])[:, 0].clone()
+
+    @staticmethod
+    def symbolic(g: Any, hidden: Any, attention_mask: Any, layer: int) -> Any:
+        """One node."""
+        output = g.op(f"{DOMAIN}::{FIRST}", hidden, layer_i=layer)
+        output.setType(hidden.type())
         return output
 
 

@@ -29,6 +29,11 @@ class Plan:
     real: str  # float32 [batch, length]: 1 for real tokens, 0 for padding
     rows: str  # int64 [batch·length]: 0, 1, 2 ...
 
+    def starts(self, builder: Builder, layer: int) -> str:
+        """Where each text's rows begin behind a layer; int64 [batch]."""
+        count = builder.op("Gather", self.counts, builder.ints(layer))
+        return builder.op("Reshape", builder.op("Mul", self.texts, count), builder.ints(-1))
+
 
 @dataclass(frozen=True)
 class WholePlan:
@@ -37,6 +42,11 @@ class WholePlan:
     padded: str  # bool: whether padding is among the tokens
     batch: str  # int64 [1]
     real: str  # float32 [batch, length]
+    first: str  # int64 [batch]: where each text's rows begin
+
+    def starts(self, builder: Builder, layer: int) -> str:
+        """The same behind every layer."""
+        return self.first
 
 
 def build_whole_plan(builder: Builder, attention_mask: str) -> WholePlan:
@@ -44,7 +54,10 @@ def build_whole_plan(builder: Builder, attention_mask: str) -> WholePlan:
     b = builder
     real = b.op("Cast", b.op("Cast", attention_mask, to=TensorProto.BOOL), to=TensorProto.FLOAT)
     padded = b.op("Less", b.reduce("ReduceMin", real), b.float(1.0))
-    return WholePlan(padded, b.op("Slice", b.op("Shape", attention_mask), b.ints(0), b.ints(1)), real)
+    batch, length = b.ops("Split", 2, b.op("Shape", attention_mask), b.ints(1, 1))
+    count, length = (b.op("Squeeze", value, b.ints(0)) for value in (batch, length))
+    first = b.op("Range", b.constant(0, np.int64), b.op("Mul", count, length), length)
+    return WholePlan(padded, batch, real, first)
 
 
 def build_plan(builder: Builder, attention_mask: str, keep: str, *, layers: int, minimum: int, protect: bool) -> Plan:

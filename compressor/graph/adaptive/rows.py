@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from compressor.graph.adaptive.markers import Attend, End, Gate, Plan, Restore
+from compressor.graph.adaptive.markers import Attend, End, First, Gate, Plan, Restore
 from compressor.models.adaptive_depth import AdaptiveDepthModel, Run
 from compressor.models.families import Family, family_of_model
 
@@ -55,7 +55,7 @@ def traced_in_rows(model: PreTrainedModel) -> Iterator[None]:
         extra = {"token_type_ids": token_type_ids} if family.has_token_types else {}
         forward(input_ids=input_ids, attention_mask=attention_mask, **extra)
         runs[0].answer, blocks = _apply(End, runs[0].answer, runs[0].blocks_run)
-        return {"logits": runs[0].logits(), "blocks_run": blocks}
+        return {"logits": runs[0].logits(), "blocks_run": blocks.squeeze(-1)}
 
     def task_forward(
         input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None, keep: Tensor | None = None
@@ -71,12 +71,15 @@ def traced_in_rows(model: PreTrainedModel) -> Iterator[None]:
         real, origin = _apply(Plan, attention_mask, dial[0], settings.minimum, protect)
         hidden = states.reshape(-1, states.shape[-1])
         left: list[Tensor] = []
+        answering = -1 if settings.restore else len(settings.keep) - 1  # the layer of which only first tokens are read
         for index, layer in enumerate(attrgetter(family.layers)(backbone)):
             shape = (index, heads, protect, int(settings.significance == "first"), width)
-            hidden, real, origin, *leaving = _run_layer(layer, family, hidden, real, origin, shape)
+            mask = attention_mask if index == answering else None
+            hidden, real, origin, *leaving = _run_layer(layer, family, hidden, real, origin, shape, mask)
             left += leaving
             if runs:
-                hidden = _watch(runs[0], index, hidden, attention_mask)
+                first = hidden if index == answering else _apply(First, hidden, attention_mask, index)
+                hidden = _watch(runs[0], index, hidden, first)
         others = (origin, *left) if settings.restore else ()
         last = _apply(Restore, attention_mask, width, hidden, *others)
         pooler = getattr(backbone, family.pooler, None) if family.pooler else None
@@ -103,13 +106,12 @@ def _embed(backbone: nn.Module, family: Family, input_ids: Tensor, token_type_id
     return cast(Tensor, states if projection is None else projection(states))
 
 
-def _watch(run: Run, layer: int, hidden: Tensor, attention_mask: Tensor) -> Tensor:
+def _watch(run: Run, layer: int, hidden: Tensor, first: Tensor) -> Tensor:
     """Let the layer's exit hear the first token of each text; what the next layer reads."""
-    first = hidden.reshape(attention_mask.shape[0], -1, hidden.shape[-1])[:, 0]
-    run.watch(layer, first)
+    more = run.watch(layer, first)
     if layer == run.layers - 1:
         return hidden
-    return cast(Tensor, _apply(Gate, hidden, run.going.any(), run.answer, run.blocks_run, layer))
+    return cast(Tensor, _apply(Gate, hidden, more, run.answer, run.blocks_run, layer))
 
 
 def _run_layer(
@@ -119,14 +121,20 @@ def _run_layer(
     real: Tensor,
     origin: Tensor,
     shape: tuple[int, ...],
+    mask: Tensor | None,
 ) -> list[Tensor]:
-    """One layer: hidden, real, origin of the rows that stay, then hidden and origin of those that leave."""
+    """One layer: hidden, real, origin of the rows that stay, then hidden and origin of those that leave.
+
+    With `mask`, the attention mask, only each text's first row goes on after the attention.
+    """
 
     def part(path: str) -> Any:
         return attrgetter(path)(layer)
 
     query, key, value = (part(path)(hidden) for path in (family.query, family.key, family.value))
     context, residual, real, origin, left, left_origin = _apply(Attend, query, key, value, hidden, real, origin, *shape)
+    if mask is not None:
+        context, residual = (_apply(First, rows, mask, shape[0]) for rows in (context, residual))
     attended = part(family.attention_norm)(part(family.attention_output)(context) + residual)
     inner = part(family.activation)(part(family.feed_forward_in)(attended))
     output = part(family.feed_forward_norm)(part(family.feed_forward_out)(inner) + attended)

@@ -30,14 +30,14 @@ def dact_loss(
     """
     logits = [answer.logits.float() for answer in said]
     chances = [torch.sigmoid(each) if several else torch.softmax(each, dim=-1) for each in logits]
-    so_far, weight = torch.zeros_like(chances[0]), torch.ones_like(chances[0][:, 0])
-    price = torch.zeros_like(weight)
+    so_far, weight = torch.zeros_like(chances[0]), torch.ones_like(chances[0][:, :1])
+    price = torch.zeros_like(chances[0][:, 0])
     for chance, answer in zip(chances, said, strict=True):
         so_far = halting.accumulate(chance, so_far, weight)
         if answer.unit is not None:
             unit = answer.unit.float()
             weight = weight * unit
-            price = price + (weight if ponder == "weights" else unit)
+            price = price + (weight if ponder == "weights" else unit).squeeze(-1)
     if several:
         right = torch.where(labels > 0, so_far, 1 - so_far).clamp(min=SMALLEST)
         likelihood = right.log().mean(dim=-1)

@@ -6,12 +6,15 @@ from typing import Literal
 
 from compressor.config.schema import NonNegative, Positive, Probability, settings
 from compressor.config.training import TrainingSettings
-from compressor.models.structure import Bound, DepthMethod
+from compressor.models.structure import Bound, DepthMethod, ExitHead
 
 PONDER = Literal["weights", "units"]
 
 DEFAULTS: dict[DepthMethod, float] = {"dact": 0.0, "deebert": 0.2, "pabee": 2.0}
 """The dial where none is asked for: DACT keeps its promise; the others' papers choose within this range."""
+
+HEADS: dict[DepthMethod, ExitHead] = {"dact": "linear", "deebert": "dense", "pabee": "linear"}
+"""What an exit is where none is asked for: on a frozen encoder one product is too little."""
 
 
 @settings
@@ -22,6 +25,7 @@ class AdaptiveDepthSettings(TrainingSettings):
     learning_rate: Positive = 3e-5
     method: DepthMethod = "dact"
     setting: NonNegative | None = None  # the dial's default: margin, entropy in nats, patience in layers
+    head: ExitHead | None = None  # an exit is one product (linear), or dense and tanh before it; None: by method
     tau: NonNegative = 5e-3  # DACT: the price of a layer (1e-3 ... 5e-2)
     ponder: PONDER = "weights"  # DACT's price is on the sum of p_n (weights) or of h_n (units)
     bound: Bound = "tight"  # DACT: what later layers can change at most

@@ -7,7 +7,7 @@ from typing import Any
 from compressor.errors import RequestError
 from compressor.models.families import family_of
 from compressor.models.structure import AdaptiveDepth, Structure
-from compressor.stages.adaptive_depth.settings import DEFAULTS, AdaptiveDepthSettings
+from compressor.stages.adaptive_depth.settings import DEFAULTS, HEADS, AdaptiveDepthSettings
 
 
 def shape(config: dict[str, Any], teacher: dict[str, Any], settings: AdaptiveDepthSettings) -> dict[str, Any]:
@@ -19,16 +19,21 @@ def shape(config: dict[str, Any], teacher: dict[str, Any], settings: AdaptiveDep
     if family_of(config).layer_count(config) < 2:
         raise RequestError("adaptive_depth: the model has one layer, and there is no earlier one to stop after.")
     before = Structure.from_config(config)
-    _check_method(before.adaptive_depth, settings)
+    _check_known(before.adaptive_depth, settings)
     after = Structure(length_adaptive=before.length_adaptive, adaptive_depth=structure_of(settings))
     return {**config, "compressor": {**config.get("compressor", {}), "structure": after.to_config()}}
 
 
-def _check_method(known: AdaptiveDepth | None, settings: AdaptiveDepthSettings) -> None:
-    if known is not None and known.method != settings.method:
+def _check_known(known: AdaptiveDepth | None, settings: AdaptiveDepthSettings) -> None:
+    if known is None:
+        return
+    if known.method != settings.method:
         raise RequestError(
             f"adaptive_depth: the model has exits of {known.method}, which {settings.method} cannot go on from."
         )
+    head = settings.head or HEADS[settings.method]
+    if known.head != head:
+        raise RequestError(f"adaptive_depth: the model has {known.head} exits, which cannot become {head} ones.")
 
 
 def structure_of(settings: AdaptiveDepthSettings) -> AdaptiveDepth:
@@ -40,4 +45,10 @@ def structure_of(settings: AdaptiveDepthSettings) -> AdaptiveDepth:
     setting = DEFAULTS[settings.method] if settings.setting is None else settings.setting
     if settings.method == "pabee" and (setting < 1 or setting != int(setting)):
         raise RequestError(f"setting = {setting:g} is no patience: give a whole number of layers, 1 or more.")
-    return AdaptiveDepth(method=settings.method, setting=setting, bound=settings.bound, threshold=settings.threshold)
+    return AdaptiveDepth(
+        method=settings.method,
+        setting=setting,
+        head=settings.head or HEADS[settings.method],
+        bound=settings.bound,
+        threshold=settings.threshold,
+    )

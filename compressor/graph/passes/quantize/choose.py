@@ -9,13 +9,14 @@ from onnx import ModelProto
 from compressor.errors import PassError
 from compressor.graph.passes.nodes import Product, check_patterns, products
 from compressor.graph.passes.quantize.settings import QuantizeSettings
+from compressor.graph.stopping import EXIT_ANSWERS
 
 
 def choose_products(model: ModelProto, settings: QuantizeSettings, *, dynamic: bool) -> tuple[list[Product], list[str]]:
     """The products to quantize, and the names of those with weights that stay float32.
 
-    Only `dynamic` quantization reaches into the branches of If and into the fused operator Attention. Nodes must
-    have names.
+    Only `dynamic` quantization reaches into the branches of If and into the fused operator Attention. What an exit
+    answers stays float32. Nodes must have names.
 
     Raises:
         RequestError: An `exclude` pattern fits no product.
@@ -30,7 +31,7 @@ def choose_products(model: ModelProto, settings: QuantizeSettings, *, dynamic: b
         wanted = (
             node.op_type in settings.op_types
             and min(product.rows, product.columns) >= settings.smallest_width
-            and not any(fnmatchcase(node.name, pattern) for pattern in settings.exclude)
+            and not any(fnmatchcase(node.name, pattern) for pattern in (*settings.exclude, EXIT_ANSWERS))
             and (dynamic or not (product.in_body or node.op_type == "Attention"))
         )
         if wanted:
