@@ -24,7 +24,7 @@ EXIT_ANSWERS = "/exits.*/out/*"
 _NAME = "depth/{}/{}"
 _END = "depth/end/{}"
 _CARRIED = ("answer", "blocks")
-"""What is known when the run stops: the answer so far [batch, classes], and the layers that each row needed [batch, 1]."""
+"""What is known when the run stops: the answer so far [batch, classes], the layers each row needed [batch, 1]."""
 _BODY = "depth.{}"
 _MARKED = {
     "going": (TensorProto.BOOL, ()),

@@ -44,7 +44,7 @@ class Answer:
 
 
 class Exit(nn.Module):
-    """The head after one layer: its output, behind dense and tanh where the structure says so; with DACT a halting unit."""
+    """The head after one layer: one product, with dense and tanh before it if asked for; with DACT a halting unit."""
 
     def __init__(self, hidden: int, classes: int, *, dense: bool, halting_unit: bool) -> None:
         super().__init__()
@@ -228,7 +228,7 @@ class Run:
         self.going = torch.zeros(0, 1, dtype=torch.bool)
 
     def watch(self, layer: int, first: Tensor) -> Tensor:
-        """Hear one layer from the first token's states [batch, hidden]; whether any row needs the next, a bool scalar."""
+        """Hear one layer from the first tokens [batch, hidden]; gives a bool scalar: whether any row needs the next."""
         said = self.model.answer(layer, first)
         last = layer == self.layers - 1
         going = self._hear_dact(said, layer) if self.rule.method == "dact" else self._hear(said, layer, last)

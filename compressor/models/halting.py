@@ -59,7 +59,9 @@ def unsettled_labels(
 
     Args:
         answer: Probabilities of the labels, [batch, labels].
-        weight: As in `unsettled`; `blocks_left` and `floor` too.
+        weight: As in `unsettled`.
+        blocks_left: As in `unsettled`.
+        floor: As in `unsettled`.
         threshold: A label is predicted from here on.
     """
     rest = (1 - weight) ** blocks_left

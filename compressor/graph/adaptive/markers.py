@@ -84,7 +84,7 @@ class Restore(torch.autograd.Function):
 
 
 class First(torch.autograd.Function):
-    """hidden [rows, hidden] behind a layer, attention_mask [batch, length] -> each text's first token [batch, hidden]."""
+    """hidden [rows, hidden] of a layer, attention_mask [batch, length] -> each text's first token [batch, hidden]."""
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, attention_mask: Tensor, layer: int) -> Tensor:
