@@ -21,6 +21,7 @@ from compressor.graph.stopping import nest
 from compressor.graph.tracing import Axes, trace
 from compressor.models import checkpoint as checkpoints
 from compressor.models.families import family_of_model
+from compressor.models.length_adaptive import LengthAdaptiveModel, make_whole
 from compressor.stages.context import Checkpoint
 from compressor.tasks.base import Task
 
@@ -60,6 +61,8 @@ def export(checkpoint: Checkpoint, task: Task, target: Path, *, opset: int, dial
         graph = load(target)
         name_weights_directly(graph.graph)
     else:
+        if not isinstance(model, LengthAdaptiveModel):
+            make_whole(model, restore=task.restores_tokens)
         with traced_in_rows(model):
             axes = {**inputs, **({KEEP: {}} if adaptive else {}), **({TRACED_SETTING: {}} if depth else {})}
             outputs |= {BLOCKS_RUN: {0: BATCH}} if depth else {}

@@ -1,4 +1,4 @@
-"""A classifier that can answer after any layer, and does not compute the layers that it does not need.
+"""A model of whole texts that can answer after any layer, and does not compute the layers that it does not need.
 
 Every layer but the last gets an exit, a small head that reads the first token; the last one keeps the stock head. The
 methods differ in when they stop (`models.halting`) and in what they answer then.
@@ -18,8 +18,8 @@ from transformers.utils.generic import ModelOutput
 from compressor.errors import CheckpointError
 from compressor.models import halting
 from compressor.models.families import Family, family_of_model
-from compressor.models.length_adaptive import Dial, LengthAdaptiveModel, make_length_adaptive
-from compressor.models.structure import AdaptiveDepth, LengthAdaptive
+from compressor.models.length_adaptive import Dial, LengthAdaptiveModel, make_whole
+from compressor.models.structure import AdaptiveDepth
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -31,7 +31,8 @@ SMALLEST = 1e-8
 class AdaptiveDepthOutput(ModelOutput):
     """What the model answers, and how many layers each input needed."""
 
-    logits: Tensor | None = None  # [batch, classes]: log-probabilities; logits of probabilities for several labels
+    # [batch, classes]: log-probabilities; logits of probabilities for several labels; the number itself in regression
+    logits: Tensor | None = None
     blocks_run: Tensor | None = None  # int64 [batch]
 
 
@@ -59,16 +60,19 @@ class Exit(nn.Module):
 
 
 def make_adaptive_depth(model: Model, settings: AdaptiveDepth) -> Model:
-    """Give a classifier exits with random weights and a forward that stops early, in place.
+    """Give a model of whole texts exits with random weights and a forward that stops early, in place.
 
     A model that already has exits gets the new settings. The forward then takes `setting` (see `AdaptiveDepth`).
 
     Raises:
-        CheckpointError: The model does not classify whole texts, or has exits of another method.
+        CheckpointError: The model does not classify whole texts (or give them a number, with PABEE), or has exits of
+            another method.
     """
     family = family_of_model(model)
     if not type(model).__name__.endswith("ForSequenceClassification"):
         raise CheckpointError("adaptive depth needs a model that classifies whole texts by their first token.")
+    if gives_number(model) and settings.method != "pabee":
+        raise CheckpointError(f"the model gives a number, and exits of {settings.method} need classes: use pabee.")
     known = getattr(model, "adaptive_depth", None)
     if isinstance(known, AdaptiveDepth):
         if known.method != settings.method:
@@ -79,8 +83,7 @@ def make_adaptive_depth(model: Model, settings: AdaptiveDepth) -> Model:
         return model
     layers = len(family.layers_of(model))
     if not isinstance(model, LengthAdaptiveModel):
-        make_length_adaptive(model, LengthAdaptive(keep=[1.0] * layers, restore=False, protect_first=True))
-        cast(Any, model).length_adaptive = None
+        make_whole(model, restore=False)
     config = cast(Any, model).config
     width = family.hidden_size(config.to_dict())
     cast(Any, model).exits = nn.ModuleList(
@@ -90,6 +93,11 @@ def make_adaptive_depth(model: Model, settings: AdaptiveDepth) -> Model:
     cast(Any, model).__class__ = _subclass(cast(Any, type(model)))
     cast(Any, model).adaptive_depth = settings
     return model
+
+
+def gives_number(model: nn.Module) -> bool:
+    """Whether the model's answer is one number (regression), not classes or labels."""
+    return bool(cast(Any, model).config.problem_type == "regression")
 
 
 def start_from_head(model: nn.Module) -> None:
@@ -221,6 +229,7 @@ class Run:
         self.floor = 1 - setting
         self.layers = len(model.exits) + 1
         self.several = cast(Any, model).config.problem_type == "multi_label_classification"
+        self.number = gives_number(model)
         self.blocks_run = torch.zeros(0, 1, dtype=torch.long)
         self.answer = torch.zeros(0)  # probabilities with DACT, logits otherwise
         self.weight: Tensor | None = None  # DACT's p, 0 where halted; None: nothing was heard
@@ -242,11 +251,11 @@ class Run:
         return more.amax().bool()
 
     def logits(self) -> Tensor:
-        """What `pipeline` may apply a softmax or a sigmoid to."""
+        """What `pipeline` may apply a softmax or a sigmoid to; a number as it is."""
         if self.rule.method == "dact":
             chance = self.answer.clamp(SMALLEST, 1.0)
             return chance.log() - (1 - self.answer).clamp(SMALLEST, 1.0).log() if self.several else chance.log()
-        return self.answer if self.several else torch.log_softmax(self.answer, dim=-1)
+        return self.answer if self.several or self.number else torch.log_softmax(self.answer, dim=-1)
 
     def _hear(self, said: Answer, layer: int, last: bool) -> Tensor | None:
         """DeeBERT and PABEE: the latest layer's answer counts for the rows that went on; which of them go on."""
@@ -261,10 +270,16 @@ class Run:
             self.streak = torch.zeros_like(said.logits[:, :1], dtype=torch.long)
             return torch.ones_like(self.streak, dtype=torch.bool)
         else:
-            now, then = (_decided(logits, self.several, self.rule.threshold) for logits in (said.logits, before))
-            self.streak = halting.agreeing((now == then).all(dim=-1, keepdim=True), self.streak)
+            self.streak = halting.agreeing(self._same(said.logits, before), self.streak)
             going = self.streak < self.setting
         return going if layer == 0 else self.going & going
+
+    def _same(self, now: Tensor, before: Tensor) -> Tensor:
+        """Whether two layers' logits [batch, classes] say the same; bool [batch, 1]."""
+        if self.number:
+            return (now - before).abs() <= self.rule.tolerance
+        decided = (_decided(logits, self.several, self.rule.threshold) for logits in (now, before))
+        return torch.eq(*decided).all(dim=-1, keepdim=True)
 
     def _hear_dact(self, said: Answer, layer: int) -> Tensor | None:
         """Every layer's answer counts by its weight, which is 0 for rows that have halted; which rows go on.

@@ -15,13 +15,13 @@ import torch
 import transformers
 from torch import nn
 
+from compressor.config.run import LABEL_TASKS, TEXT_TASKS
 from compressor.errors import CheckpointError, StorageError
-from compressor.models.adaptive_depth import make_adaptive_depth
-from compressor.models.config_file import CONFIG, label_count, labels_of, read_config
+from compressor.models.config_file import CONFIG, head_outputs, labels_of, read_config
 from compressor.models.families import Family, base_model_type, family_of
-from compressor.models.length_adaptive import make_length_adaptive
+from compressor.models.kinds import make, structure_of
 from compressor.models.locate import locate
-from compressor.models.structure import MODEL_TYPE, AdaptiveDepth, LengthAdaptive, Structure
+from compressor.models.structure import MODEL_TYPE, Structure
 from compressor.models.weights import read_shapes, read_weights, write_weights
 from compressor.tasks.base import Task
 
@@ -80,15 +80,9 @@ def build(config: Mapping[str, Any], task: Task, *, where: str = "the config", s
         stock = _stock_config(config, task)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = auto_class.from_config(stock).float()
+            model = make(auto_class.from_config(stock).float(), structure)
     except (ValueError, TypeError, LookupError, RuntimeError, AttributeError, ArithmeticError, AssertionError) as error:
         raise CheckpointError(f"{where} does not describe a model that can be built: {error}.") from error
-    if structure.length_adaptive is not None:
-        model = make_length_adaptive(model, structure.length_adaptive)
-    if structure.adaptive_depth is not None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model = make_adaptive_depth(model, structure.adaptive_depth)
     return cast("PreTrainedModel", model.eval())
 
 
@@ -165,15 +159,6 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     return cast("PreTrainedTokenizerBase", tokenizer)
 
 
-def structure_of(model: nn.Module) -> Structure:
-    """What stages changed in a loaded model's shape."""
-    length, depth = getattr(model, "length_adaptive", None), getattr(model, "adaptive_depth", None)
-    return Structure(
-        length_adaptive=length if isinstance(length, LengthAdaptive) else None,
-        adaptive_depth=depth if isinstance(depth, AdaptiveDepth) else None,
-    )
-
-
 def _stock_config(config: Mapping[str, Any], task: Task) -> PretrainedConfig:
     """Transformers' own config object for the stock part, with the task's labels."""
     values = {key: value for key, value in config.items() if key not in ("compressor", "model_type", "torch_dtype")}
@@ -182,18 +167,14 @@ def _stock_config(config: Mapping[str, Any], task: Task) -> PretrainedConfig:
         values["id2label"] = dict(enumerate(task.labels))
         values["label2id"] = {name: index for index, name in enumerate(task.labels)}
         values.pop("num_labels", None)
-    elif task.name == "question-answering":
+    elif task.name not in LABEL_TASKS:
         for key in ("id2label", "label2id", "num_labels"):
             values.pop(key, None)
-    if task.name == "text-classification":
-        values["problem_type"] = f"{'multi' if task.multi_label else 'single'}_label_classification"
+        if task.name == "text-regression":
+            values["num_labels"] = head_outputs(config, task.name)
+    if task.problem_type:
+        values["problem_type"] = task.problem_type
     return transformers.AutoConfig.for_model(str(base_model_type(config)), **values)
-
-
-def _head_outputs(task: Task, config: Mapping[str, Any]) -> int:
-    if task.name == "question-answering":
-        return 2
-    return len(task.labels) or label_count(config)
 
 
 def _output_layers(task: Task) -> tuple[str, ...]:
@@ -208,10 +189,10 @@ def _fits_head(config: Mapping[str, Any], task: Task, shapes: Mapping[str, tuple
     if made_for and not any(name.endswith(task.auto_class.removeprefix("AutoModel")) for name in made_for):
         return False
     family = family_of(config)
-    wanted = (_head_outputs(task, config), family.hidden_size(config))
+    wanted = (head_outputs(config, task.name, task.labels), family.hidden_size(config))
     if not any(shapes.get(name) == wanted for name in _output_layers(task)):
         return False
-    return task.name != "text-classification" or f"{family.classifier_dense}.weight" in shapes
+    return task.name not in TEXT_TASKS or f"{family.classifier_dense}.weight" in shapes
 
 
 def _is_head(name: str, family: Family) -> bool:

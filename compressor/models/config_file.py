@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from compressor.config.run import TaskName
 from compressor.config.schema import LARGEST
 from compressor.errors import CheckpointError, DialError
 from compressor.models.dial import validate_keep
@@ -60,6 +61,12 @@ def label_count(config: Mapping[str, Any]) -> int:
     """Number of outputs of a classification head; transformers' default is 2."""
     named = config.get("id2label")
     return len(named) if isinstance(named, Mapping) else int(config.get("num_labels", 2))
+
+
+def head_outputs(config: Mapping[str, Any], task: TaskName, labels: Sequence[str] = ()) -> int:
+    """Number of outputs of a task's head; where they are labels without names, as many as the checkpoint has."""
+    fixed: dict[TaskName, int] = {"question-answering": 2, "text-regression": 1}
+    return fixed.get(task) or len(labels) or label_count(config)
 
 
 def _check_sizes(config: Mapping[str, Any], family: Family, file: Path) -> None:

@@ -26,6 +26,7 @@ from compressor.models.adaptive_attention import adaptive_attention
 from compressor.models.dial import token_counts
 from compressor.models.families import Family, family_of_model
 from compressor.models.structure import LengthAdaptive
+from compressor.models.widths import head_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,6 +83,14 @@ def make_length_adaptive(model: Model, settings: LengthAdaptive) -> Model:
     cast(Any, backbone).family = family
     cast(Any, backbone).length_adaptive = settings
     cast(Any, backbone).dial = Dial()
+    return model
+
+
+def make_whole(model: Model, *, restore: bool) -> Model:
+    """Let a model run in this encoder without a dial: no token is ever dropped, and none of its structure is noted."""
+    layers = len(family_of_model(model).layers_of(model))
+    make_length_adaptive(model, LengthAdaptive(keep=[1.0] * layers, restore=restore, protect_first=not restore))
+    cast(Any, model).length_adaptive = None
     return model
 
 
@@ -230,7 +239,7 @@ class LengthAdaptiveBackbone(nn.Module):
             attrgetter(family.value)(layer)(hidden),
             tokens.mask,
             None if keeps_all else count,
-            heads=_head_count(layer, family),
+            heads=head_count(layer, family),
             significance=self.length_adaptive.significance,
             protect_first=self.length_adaptive.protect_first,
             dropout=self._attention_dropout() if self.training else 0.0,
@@ -288,8 +297,3 @@ def _positions(tokens: _Sequence) -> Tensor:
         return tokens.positions
     batch, length, _ = tokens.hidden.shape
     return torch.arange(length, device=tokens.hidden.device).expand(batch, length)
-
-
-def _head_count(layer: nn.Module, family: Family) -> int:
-    attention = attrgetter(family.query.rpartition(".")[0])(layer)
-    return int(getattr(attention, "num_attention_heads", None) or attention.n_heads)

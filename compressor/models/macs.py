@@ -14,12 +14,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from compressor.config.run import TaskName
+from compressor.config.run import TEXT_TASKS, TaskName
 from compressor.errors import DialError
-from compressor.models.config_file import label_count
+from compressor.models.config_file import head_outputs
 from compressor.models.dial import keep_from_counts, token_counts, validate_keep
 from compressor.models.families import Family, family_of
 from compressor.models.structure import Structure
+from compressor.models.widths import layer_widths
 from compressor.tasks.base import Task
 
 __all__ = ["count", "keep_from_counts", "parameter_count", "token_counts", "validate_keep"]
@@ -48,25 +49,27 @@ def count(
         DialError: `keep` or `counts` do not fit the model.
     """
     family = family_of(config)
-    hidden, inner = family.hidden_size(config), family.intermediate_size(config)
+    hidden = family.hidden_size(config)
     embedding = family.embedding_size(config)
     total = length * embedding  # LayerNorm
     if embedding != hidden:
         total += length * embedding * hidden
     by_first = structure.length_adaptive is not None and structure.length_adaptive.significance == "first"
     before = length
-    for kept in _kept(family.layer_count(config), structure, length, keep, counts):
+    widths = layer_widths(config)
+    for width, kept in zip(widths, _kept(len(widths), structure, length, keep, counts), strict=True):
         attending = kept if by_first else before
-        total += (3 * before + attending) * hidden**2 + 2 * before * attending * hidden + 2 * kept * hidden * inner
+        total += (3 * before + attending) * hidden * width.attention + 2 * before * attending * width.attention
+        total += 2 * kept * hidden * width.feed_forward
         total += (before + kept) * hidden  # LayerNorms
         before = kept
     return total + _head_macs(config, family, length, task)
 
 
 def parameter_count(config: Mapping[str, Any], task: Task | TaskName) -> int:
-    """Number of weights of the stock model that a `config.json` describes, the task's head included."""
+    """Number of weights of the model that a `config.json` describes, the task's head included (exits are not)."""
     family = family_of(config)
-    hidden, inner = family.hidden_size(config), family.intermediate_size(config)
+    hidden = family.hidden_size(config)
     embedding = family.embedding_size(config)
     rows = int(config["vocab_size"]) + int(config["max_position_embeddings"])
     if family.has_token_types:
@@ -74,11 +77,12 @@ def parameter_count(config: Mapping[str, Any], task: Task | TaskName) -> int:
     total = rows * embedding + 2 * embedding
     if embedding != hidden:
         total += embedding * hidden + hidden
-    layer = 4 * (hidden * hidden + hidden) + 2 * hidden * inner + inner + hidden + 2 * 2 * hidden
-    total += family.layer_count(config) * layer
+    for width in layer_widths(config):
+        total += 4 * hidden * width.attention + 3 * width.attention + hidden
+        total += 2 * hidden * width.feed_forward + width.feed_forward + hidden + 2 * 2 * hidden
     outputs = _outputs(config, task)
     total += hidden * outputs + outputs
-    return total + (hidden * hidden + hidden if _name(task) == "text-classification" else 0)
+    return total + (hidden * hidden + hidden if _name(task) in TEXT_TASKS else 0)
 
 
 def _kept(
@@ -100,16 +104,13 @@ def _kept(
 
 def _head_macs(config: Mapping[str, Any], family: Family, length: int, task: Task | TaskName) -> int:
     hidden, outputs = family.hidden_size(config), _outputs(config, task)
-    if _name(task) == "text-classification":
+    if _name(task) in TEXT_TASKS:
         return hidden * hidden + hidden * outputs
     return length * hidden * outputs
 
 
 def _outputs(config: Mapping[str, Any], task: Task | TaskName) -> int:
-    if _name(task) == "question-answering":
-        return 2
-    labels = () if isinstance(task, str) else task.labels
-    return len(labels) or label_count(config)
+    return head_outputs(config, _name(task), () if isinstance(task, str) else task.labels)
 
 
 def _name(task: Task | TaskName) -> TaskName:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
-from compressor.config.run import TASK_NAMES, TaskName
+from compressor.config.run import TASK_NAMES, TEXT_TASKS, TaskName
 from compressor.registry import load, look_up
 from compressor.stages.context import Checkpoint, StageContext
 
@@ -115,9 +115,10 @@ STAGES: dict[str, StageSpec] = {
             settings="compressor.stages.adaptive_depth.settings:AdaptiveDepthSettings",
             run="compressor.stages.adaptive_depth.stage:run",
             version=1,
-            tasks=("text-classification",),
+            tasks=TEXT_TASKS,
             after_exits=True,
             shape="compressor.stages.adaptive_depth.shape:shape",
+            check="compressor.stages.adaptive_depth.shape:check_method",
         ),
     )
 }

@@ -55,10 +55,10 @@ def expand(model: onnx.ModelProto, *, layers: int, width: int) -> None:
         elif node.op_type == ATTEND:
             builder = Builder(LAYER.format(attributes["layer"]), opset, constants)
             if isinstance(plan, WholePlan):
-                _attend_whole(builder, node, attributes, plan, width)
+                _attend_whole(builder, node, attributes, plan)
             else:
-                _attend(builder, node, attributes, plan, width)
-        elif node.op_type == RESTORE and isinstance(plan, Plan):
+                _attend(builder, node, attributes, plan)
+        elif node.op_type == RESTORE:
             builder = Builder("restore", opset, constants)
             _restore(builder, node, plan, width)
         elif node.op_type == FIRST:
@@ -110,22 +110,22 @@ def _heads(b: Builder, rows: tuple[str, str, str], real: str, batch: str, count:
     return Heads(query, key, value, real, batch, count, size)
 
 
-def _attend_whole(b: Builder, node: onnx.NodeProto, attributes: dict[str, Any], plan: WholePlan, width: int) -> None:
+def _attend_whole(b: Builder, node: onnx.NodeProto, attributes: dict[str, Any], plan: WholePlan) -> None:
     """With a mask or without one; nothing leaves. Bodies have the names that they have where tokens can be dropped."""
     query, key, value, hidden, real, _ = node.input
-    heads = _heads(b, (query, key, value), real, plan.batch, attributes["heads"], width)
+    heads = _heads(b, (query, key, value), real, plan.batch, attributes["heads"], attributes["width"])
     full, masked = b.body("full"), b.body("other").body("masked")
     bodies = [(body, [attend(body, heads, masked=body is masked)]) for body in (masked, full)]
     context = b.branch(plan.padded, [FLOAT], *bodies)[0]
     b.nodes[-1].name = b.prefix
-    b.op("Reshape", context, b.ints(-1, width))
+    b.op("Reshape", context, b.ints(-1, attributes["width"]))
     b.nodes[-1].output[0] = node.output[0]
     for source, name in ((hidden, node.output[1]), (real, node.output[2])):
         if name:
             b.give(source, name)
 
 
-def _attend(b: Builder, node: onnx.NodeProto, attributes: dict[str, Any], plan: Plan, width: int) -> None:
+def _attend(b: Builder, node: onnx.NodeProto, attributes: dict[str, Any], plan: Plan) -> None:
     """Keep all, without a mask; or with a mask; or choose and drop: an `If` in an `If`."""
     query, key, value, hidden, real, origin = node.input
     layer = attributes["layer"]
@@ -134,7 +134,7 @@ def _attend(b: Builder, node: onnx.NodeProto, attributes: dict[str, Any], plan: 
         b.op("Gather", values, b.ints(layer))
         for values in (plan.simple, plan.drops, plan.padded, plan.lengths, plan.counts)
     )
-    heads = _heads(b, (query, key, value), real, plan.batch, attributes["heads"], width)
+    heads = _heads(b, (query, key, value), real, plan.batch, attributes["heads"], attributes["width"])
 
     full, other = b.body("full"), b.body("other")
     masked, drop = other.body("masked"), other.body("drop")
@@ -167,7 +167,7 @@ def _attend(b: Builder, node: onnx.NodeProto, attributes: dict[str, Any], plan: 
     choice = b.nodes[-1]
     choice.name = b.prefix
     choice.output[1:] = [node.output[index] for index in used[1:]]
-    b.op("Reshape", context, b.ints(-1, width))
+    b.op("Reshape", context, b.ints(-1, attributes["width"]))
     b.nodes[-1].output[0] = node.output[0]
 
 
@@ -189,10 +189,10 @@ def _of_kept(b: Builder, heads: Heads, rows: str, padded: str) -> str:
     return b.branch(padded, [FLOAT], *bodies)[0]
 
 
-def _restore(b: Builder, node: onnx.NodeProto, plan: Plan, width: int) -> None:
+def _restore(b: Builder, node: onnx.NodeProto, plan: Plan | WholePlan, width: int) -> None:
     """Rows back to [batch, tokens, width]; those that left return to where they came from, by one gather."""
     _, hidden, *others = node.input
-    if others:
+    if others and isinstance(plan, Plan):
         origins, left = others[0::2], others[1::2]
         here = b.body("back")
         states = here.op("Concat", hidden, *left, axis=0)

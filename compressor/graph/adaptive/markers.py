@@ -35,15 +35,15 @@ class Plan(torch.autograd.Function):
 class Attend(torch.autograd.Function):
     """Attention over the rows, then the choice of those that stay.
 
-    query, key, value, hidden [rows, hidden], real [batch, length], origin [rows] -> context and hidden of the rows
-    that stay [kept rows, hidden], their real [batch, kept] and origin; hidden and origin of those that leave. `first`:
-    whether only the first real token's attention makes others significant.
+    query, key, value [rows, width], hidden [rows, hidden], real [batch, length], origin [rows] -> context
+    [kept rows, width] and hidden [kept rows, hidden] of the rows that stay, their real [batch, kept] and origin; hidden
+    and origin of those that leave. `first`: whether only the first real token's attention makes others significant.
     """
 
     @staticmethod
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, hidden: Tensor, real: Tensor, origin: Tensor,
-        layer: int, heads: int, protect: int, first: int, width: int,
+        layer: int, heads: int, protect: int, first: int, width: int, hidden_width: int,
     ) -> tuple[Tensor, ...]:  # fmt: skip
         """Everything stays (tracing only)."""
         return query + key + value, hidden.clone(), real.clone(), origin.clone(), hidden[:0].clone(), origin[:0].clone()
@@ -51,17 +51,17 @@ class Attend(torch.autograd.Function):
     @staticmethod
     def symbolic(
         g: Any, query: Any, key: Any, value: Any, hidden: Any, real: Any, origin: Any,
-        layer: int, heads: int, protect: int, first: int, width: int,
+        layer: int, heads: int, protect: int, first: int, width: int, hidden_width: int,
     ) -> Any:  # fmt: skip
         """One node with all of it."""
         outputs = g.op(
             f"{DOMAIN}::{ATTEND}", query, key, value, hidden, real, origin,
-            layer_i=layer, heads_i=heads, protect_i=protect, first_i=first, outputs=6,
+            layer_i=layer, heads_i=heads, protect_i=protect, first_i=first, width_i=width, outputs=6,
         )  # fmt: skip
-        rows = query.type().with_sizes([None, width])
+        attended, rows = (query.type().with_sizes([None, size]) for size in (width, hidden_width))
         indices = origin.type().with_sizes([None])
         for output, kind in zip(
-            outputs, (rows, rows, real.type().with_sizes([None, None]), indices, rows, indices), strict=True
+            outputs, (attended, rows, real.type().with_sizes([None, None]), indices, rows, indices), strict=True
         ):
             output.setType(kind)
         return outputs

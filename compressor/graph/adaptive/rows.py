@@ -20,6 +20,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from compressor.graph.adaptive.markers import Attend, End, First, Gate, Plan, Restore
 from compressor.models.adaptive_depth import AdaptiveDepthModel, Run
 from compressor.models.families import Family, family_of_model
+from compressor.models.widths import model_widths
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -36,8 +37,7 @@ def traced_in_rows(model: PreTrainedModel) -> Iterator[None]:
     family = family_of_model(model)
     backbone = cast(Any, family.backbone_of(model))
     settings: LengthAdaptive = backbone.length_adaptive
-    config = model.config.to_dict()
-    heads, width = family.head_count(config), family.hidden_size(config)
+    width, widths = family.hidden_size(model.config.to_dict()), model_widths(model)
 
     dial: list[Tensor] = []
     runs: list[Run] = []
@@ -60,7 +60,7 @@ def traced_in_rows(model: PreTrainedModel) -> Iterator[None]:
     def task_forward(
         input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None, keep: Tensor | None = None
     ) -> Any:  # the exporter passes every argument by position, so there are no others
-        dial[:] = [] if keep is None else [keep]
+        dial[:] = [torch.ones(len(settings.keep)) if keep is None else keep]
         extra = {"token_type_ids": token_type_ids} if family.has_token_types else {}
         stock: Any = cast(Any, model).stock_class
         return stock.forward(model, input_ids=input_ids, attention_mask=attention_mask, **extra)
@@ -73,7 +73,8 @@ def traced_in_rows(model: PreTrainedModel) -> Iterator[None]:
         left: list[Tensor] = []
         answering = -1 if settings.restore else len(settings.keep) - 1  # the layer of which only first tokens are read
         for index, layer in enumerate(attrgetter(family.layers)(backbone)):
-            shape = (index, heads, protect, int(settings.significance == "first"), width)
+            at = widths[index]
+            shape = (index, at.heads, protect, int(settings.significance == "first"), at.attention, width)
             mask = attention_mask if index == answering else None
             hidden, real, origin, *leaving = _run_layer(layer, family, hidden, real, origin, shape, mask)
             left += leaving

@@ -30,3 +30,4 @@ class AdaptiveDepthSettings(TrainingSettings):
     ponder: PONDER = "weights"  # DACT's price is on the sum of p_n (weights) or of h_n (units)
     bound: Bound = "tight"  # DACT: what later layers can change at most
     threshold: Probability = 0.5  # of several labels, each is predicted from here on
+    tolerance: NonNegative = 0.1  # PABEE: numbers (regression) agree that differ by at most this, in the label's unit

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
+from compressor.config.run import TaskName
 from compressor.errors import RequestError
 from compressor.models.families import family_of
 from compressor.models.structure import AdaptiveDepth, Structure
@@ -20,8 +22,17 @@ def shape(config: dict[str, Any], teacher: dict[str, Any], settings: AdaptiveDep
         raise RequestError("adaptive_depth: the model has one layer, and there is no earlier one to stop after.")
     before = Structure.from_config(config)
     _check_known(before.adaptive_depth, settings)
-    after = Structure(length_adaptive=before.length_adaptive, adaptive_depth=structure_of(settings))
+    after = dataclasses.replace(before, adaptive_depth=structure_of(settings))
     return {**config, "compressor": {**config.get("compressor", {}), "structure": after.to_config()}}
+
+
+def check_method(settings: AdaptiveDepthSettings, task: TaskName) -> None:
+    """Raise `RequestError` for a method that the task cannot have: only PABEE compares answers without classes."""
+    if task == "text-regression" and settings.method != "pabee":
+        raise RequestError(
+            f"adaptive_depth: {settings.method} needs classes, of which it weighs the probabilities, and {task} has a "
+            "number: use method: pabee."
+        )
 
 
 def _check_known(known: AdaptiveDepth | None, settings: AdaptiveDepthSettings) -> None:
@@ -51,4 +62,5 @@ def structure_of(settings: AdaptiveDepthSettings) -> AdaptiveDepth:
         head=settings.head or HEADS[settings.method],
         bound=settings.bound,
         threshold=settings.threshold,
+        tolerance=settings.tolerance,
     )

@@ -1,4 +1,4 @@
-"""The stage `adaptive_depth`: exits behind every layer of a fine-tuned classifier, and when to take them.
+"""The stage `adaptive_depth`: exits behind every layer of a fine-tuned model, and when to take them.
 
 DACT-BERT (Eyzaguirre et al. 2022) learns answers and halting units jointly with the encoder, and pays for layers;
 DeeBERT (Xin et al. 2020) trains exits on the encoder as it is; PABEE (Zhou et al. 2020) trains all with a weighted sum
@@ -13,7 +13,7 @@ from compressor.models import checkpoint
 from compressor.models.adaptive_depth import make_adaptive_depth, start_from_head
 from compressor.stages.adaptive_depth.objective import ExitsObjective
 from compressor.stages.adaptive_depth.settings import AdaptiveDepthSettings
-from compressor.stages.adaptive_depth.shape import shape, structure_of
+from compressor.stages.adaptive_depth.shape import check_method, shape, structure_of
 from compressor.stages.context import Checkpoint, StageContext
 from compressor.training import train
 
@@ -23,9 +23,10 @@ def run(source: Checkpoint, settings: AdaptiveDepthSettings, context: StageConte
 
     Raises:
         CheckpointError: The checkpoint cannot be loaded for the task.
-        RequestError: The model has a single layer, or exits of another method.
+        RequestError: The model has a single layer, or exits of another method, or the method needs classes.
         TrainingError: The loss is no longer a number.
     """
+    check_method(settings, context.task.name)
     model = checkpoint.load(source.path, context.task)
     tokenizer = checkpoint.load_tokenizer(source.path)
     fresh = checkpoint.structure_of(model).adaptive_depth is None

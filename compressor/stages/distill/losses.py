@@ -48,6 +48,11 @@ def label_logits(student: Tensor, teacher: Tensor, temperature: float) -> Tensor
     return (probability * on + (1 - probability) * off).mean() * temperature**2
 
 
+def numbers(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared difference of outputs [batch, 1] (regression); there is no distribution to soften."""
+    return (student.float() - teacher.float()).square().mean()
+
+
 def hidden_states(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
     """Mean squared difference of [batch, length, hidden] over real tokens (TinyBERT 2020, eq. 8 and 9)."""
     squared = (student.float() - teacher.float()).square().mean(dim=-1)

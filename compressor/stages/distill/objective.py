@@ -86,6 +86,8 @@ class Distillation:
             return torch.stack([losses.span_logits(*pair, batch.mask, self.temperature) for pair in pairs]).mean()
         if self.task.name == "token-classification":
             return losses.token_logits(*pairs[0], batch.mask, self.temperature)
+        if self.task.name == "text-regression":
+            return losses.numbers(*pairs[0])
         if self.task.multi_label:
             return losses.label_logits(*pairs[0], self.temperature)
         return losses.class_logits(*pairs[0], self.temperature)

@@ -28,8 +28,8 @@ class DistillSettings(TrainingSettings):
     student: Literal["previous"] | dict[str, Any] = "previous"  # the stage before gave it, or new: `StudentSettings`
 
     labels: NonNegative = 0.0  # the task's own loss
-    logits: NonNegative = 1.0  # the teacher's output distribution, softened (Hinton et al. 2015)
-    temperature: Positive = 2.0  # of `logits`
+    logits: NonNegative = 1.0  # the teacher's output distribution, softened (Hinton et al. 2015), or MSE of its number
+    temperature: Positive = 2.0  # of `logits`, where they are a distribution
     hidden: NonNegative = 0.0  # MSE of hidden states, embeddings included (TinyBERT)
     cosine: NonNegative = 0.0  # cosine distance of the last hidden states (DistilBERT)
     attention: NonNegative = 0.0  # MSE of attention scores before the softmax (TinyBERT)

@@ -1,4 +1,4 @@
-"""How far a sub-model's outputs are from the full model's: Kullback-Leibler divergences by kind of output. Pure."""
+"""How far a sub-model's outputs are from the full model's: a divergence for each kind of output. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import log_softmax, logsigmoid
 
 Direction = Literal["reverse", "forward"]
-Kind = Literal["spans", "tokens", "classes", "labels"]
+Kind = Literal["spans", "tokens", "classes", "labels", "numbers"]
 
 _PADDING_LOGIT = -1e4
 
@@ -30,9 +30,11 @@ def mean_divergence(
         full: Logits of the full model by output name, without gradient.
         names: Outputs to compare, e.g. start and end logits.
         kind: spans [batch, length] are a distribution over real positions; tokens [batch, length, classes] one a real
-            token; classes [batch, classes] one an input; labels [batch, labels] one Bernoulli a label.
+            token; classes [batch, classes] one an input; labels [batch, labels] one Bernoulli a label. Numbers
+            [batch, 1] are none, and are as far apart as their squared difference.
         attention_mask: [batch, length], nonzero for real tokens.
-        direction: reverse is KL(sub || full), as the official code has it; forward is KL(full || sub).
+        direction: reverse is KL(sub || full), as the official code has it; forward is KL(full || sub). The same for
+            numbers.
     """
     losses = []
     for name in names:
@@ -42,8 +44,10 @@ def mean_divergence(
 
 
 def divergence(p: Tensor, q: Tensor, kind: Kind, attention_mask: Tensor) -> Tensor:
-    """KL(p || q) of two outputs given as logits, averaged over inputs (real tokens, labels)."""
+    """KL(p || q) of two outputs given as logits, or (p - q)² of numbers, averaged over inputs (real tokens, labels)."""
     p, q = p.float(), q.float()
+    if kind == "numbers":
+        return (p - q).square().mean()
     if kind == "labels":
         return (_bernoulli(p, q) + _bernoulli(-p, -q)).mean()
     if kind == "spans":

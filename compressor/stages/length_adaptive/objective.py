@@ -22,7 +22,7 @@ class SandwichObjective:
     """Yields the losses of the full, the smallest and n_s random sub-models; their sum is the loss of the update.
 
     Kim & Cho 2020: [task loss of the full model + sum over the n_s + 1 others of KL to the full model's detached
-    output] / (n_s + 2). The others see no labels. Each loss holds only its own graph, so memory holds one at a time.
+    output] / (n_s + 2); in regression, the squared difference to it. The others see no labels. Each loss holds only its own graph, so memory holds one at a time.
     What is drawn depends on `seed` and the step alone.
 
     With a `guide`, a frozen model of the same task, no labels are read: every pass, the full one too, follows the
@@ -87,11 +87,13 @@ class SandwichObjective:
 
 
 def output_kind(task: Task) -> Kind:
-    """What the outputs of a task are distributions over."""
+    """What the outputs of a task are distributions over; plain numbers in regression."""
     if task.name == "question-answering":
         return "spans"
     if task.name == "token-classification":
         return "tokens"
+    if task.name == "text-regression":
+        return "numbers"
     return "labels" if task.multi_label else "classes"
 
 

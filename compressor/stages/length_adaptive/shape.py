@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
-from compressor.config.run import TaskName
+from compressor.config.run import TEXT_TASKS, TaskName
 from compressor.errors import RequestError
 from compressor.models.families import family_of
 from compressor.models.structure import LengthAdaptive, Structure
@@ -15,7 +16,7 @@ def shape(config: dict[str, Any], teacher: dict[str, Any], settings: LengthAdapt
     """What `config.json` will say after the stage, but for what depends on the task alone."""
     layers = family_of(config).layer_count(config)
     drop_probabilities(settings, layers)
-    structure = Structure(length_adaptive=structure_of(settings, layers))
+    structure = dataclasses.replace(Structure.from_config(config), length_adaptive=structure_of(settings, layers))
     return {**config, "compressor": {**config.get("compressor", {}), "structure": structure.to_config()}}
 
 
@@ -24,14 +25,15 @@ def structure_of(
 ) -> LengthAdaptive:
     """The structure that the stage gives a model: everything is kept by default.
 
-    Token and span tasks restore dropped tokens; classification always keeps the token at position 0 instead.
+    Token and span tasks restore dropped tokens; those with one answer a text always keep the token at position 0
+    instead.
     """
-    classifies = task == "text-classification"
+    by_first = task in TEXT_TASKS
     return LengthAdaptive(
         keep=[1.0] * layers,
         minimum=settings.minimum,
-        restore=not classifies,
-        protect_first=classifies,
+        restore=not by_first,
+        protect_first=by_first,
         significance=settings.significance,
     )
 

@@ -21,8 +21,8 @@ from compressor.training import train, training_device
 def run(source: Checkpoint, settings: LengthAdaptiveSettings, context: StageContext) -> Checkpoint:
     """Train a checkpoint with LengthDrop; one that already is length-adaptive trains on.
 
-    The result keeps all tokens by default (`keep` is 1 everywhere). Token and span tasks restore dropped tokens;
-    classification always keeps the token at position 0 instead.
+    The result keeps all tokens by default (`keep` is 1 everywhere). Token and span tasks restore dropped tokens; those
+    with one answer a text always keep the token at position 0 instead.
 
     Raises:
         CheckpointError: The checkpoint cannot be loaded for the task.

@@ -13,17 +13,14 @@ from compressor.graph.adaptive.expand import KEPT, LAYER
 from compressor.graph.builder import Builder
 from compressor.graph.passes.fuse.attention import as_texts, multi_head
 from compressor.graph.passes.fuse.gelu import fuse_gelu
-from compressor.models.families import family_of
+from compressor.models.widths import layer_widths
 
 
 def fuse(model: onnx.ModelProto, config: Mapping[str, Any]) -> dict[str, int]:
     """Rewrite a graph in place; how many attentions and GELUs were fused."""
-    family = family_of(config)
-    count, layers = family.head_count(config), family.layer_count(config)
-    size = family.hidden_size(config) // count
     fused = 0
-    for layer in range(layers):
-        fused += _fuse_layer(model, LAYER.format(layer), count, size)
+    for layer, width in enumerate(layer_widths(config)):
+        fused += _fuse_layer(model, LAYER.format(layer), width.heads, width.head_size)
     return {"attention": fused, "gelu": fuse_gelu(model.graph)}
 
 

@@ -10,7 +10,7 @@ import onnx
 from onnx import helper
 
 from compressor.config.device import DeviceProfile
-from compressor.config.run import TaskName
+from compressor.config.run import TEXT_TASKS, TaskName
 from compressor.errors import FusionError, PassError
 from compressor.graph.builder import MICROSOFT
 from compressor.graph.context import PassContext, PassResult
@@ -55,7 +55,7 @@ def expected(config: Mapping[str, Any], task: TaskName, found: Mapping[str, int]
     family = family_of(config)
     layers = family.layer_count(config)
     gelu = config.get("hidden_act", config.get("activation", "gelu")) == "gelu"
-    head_gelu = int(family.model_type == "electra" and task == "text-classification")
+    head_gelu = int(family.model_type == "electra" and task in TEXT_TASKS)
     demanded = {
         "attention": layers,
         "gelu": (layers if gelu else 0) + head_gelu,

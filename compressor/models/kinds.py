@@ -1,0 +1,45 @@
+"""How each kind of structural change is made on a stock model with random weights.
+
+Every `make` works in place, keeps the names of parameters that it does not replace, and notes its settings on the
+model under the kind's name, where `structure_of` finds them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+from torch import nn
+
+from compressor.models.adaptive_depth import make_adaptive_depth
+from compressor.models.length_adaptive import make_length_adaptive
+from compressor.models.structure import Structure
+from compressor.models.widths import make_widths
+
+Model = TypeVar("Model", bound=nn.Module)
+
+_MAKE: dict[str, Callable[[Any, Any], Any]] = {
+    "widths": make_widths,
+    "length_adaptive": make_length_adaptive,
+    "adaptive_depth": make_adaptive_depth,
+}
+
+
+def make(model: Model, structure: Structure) -> Model:
+    """Make all structural changes, in their order, in place.
+
+    Raises:
+        CheckpointError: A change does not fit the model.
+        DialError: The same of a length dial.
+    """
+    for name, kind in structure.kinds().items():
+        model = cast(Model, _MAKE[name](model, kind))
+    return model
+
+
+def structure_of(model: nn.Module) -> Structure:
+    """What stages changed in a loaded model's shape."""
+    noted: dict[str, Any] = {field.name: getattr(model, field.name, None) for field in dataclasses.fields(Structure)}
+    kinds: dict[str, Any] = {name: kind for name, kind in noted.items() if dataclasses.is_dataclass(kind)}
+    return Structure(**kinds)
