@@ -22,10 +22,7 @@ def final_config(request: Request, teacher: Mapping[str, Any]) -> dict[str, Any]
     """The teacher's `config.json` as the stages will leave it; raises `RequestError` for a stage that does not fit."""
     config = dict(teacher)
     for entry in request.stages:
-        if not entry.spec.after_exits and Structure.from_config(config).adaptive_depth is not None:
-            raise RequestError(
-                f"stage '{entry.key}' cannot work on a model with exits: put adaptive_depth behind all other training."
-            )
+        entry.spec.check_structure(Structure.from_config(config), entry.key)
         entry.spec.check_task(entry.settings, request.task)
         shape = entry.spec.load_shape()
         config = shape(config, dict(teacher), entry.settings) if shape else config

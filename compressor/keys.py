@@ -18,7 +18,7 @@ from compressor.devices import host
 from compressor.disk import write_text
 from compressor.request import PassEntry, Request, StageEntry
 
-EXPORT_VERSION = 2
+EXPORT_VERSION = 3
 """Raised when the export makes another graph of the same checkpoint and settings."""
 
 _TRAINING = ("torch", "transformers", "tokenizers", "accelerate")

@@ -64,7 +64,7 @@ PASSES: dict[str, PassSpec] = {
             changes="size, speed",
             settings="compressor.graph.passes.quantize.settings:QuantizeSettings",
             run="compressor.graph.passes.quantize.quantize:run",
-            version=2,
+            version=3,
             reads=("calibration", "search"),
             flat=True,
         ),

@@ -7,10 +7,16 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from compressor.config.run import TASK_NAMES, TEXT_TASKS, TaskName
+from compressor.errors import RequestError
+from compressor.models.structure import Structure
 from compressor.registry import load, look_up
 from compressor.stages.context import Checkpoint, StageContext
 
 RunStage = Callable[[Checkpoint, object, StageContext], Checkpoint]
+REASONS = {
+    "adaptive_depth": "a model with exits: it would train the last layer alone. Put adaptive_depth behind it",
+}
+"""Why a stage refuses a kind of structure."""
 Shape = Callable[[dict[str, Any], dict[str, Any], Any], dict[str, Any]]
 
 
@@ -20,7 +26,7 @@ class StageSpec:
 
     `settings` and `run` are "module:attribute"; the settings module imports nothing heavy.
     `version` is raised when the same settings would give another result (part of the cache key).
-    `after_exits`: it can work on a model with exits; others would train the model's last layer alone.
+    `refuses`: kinds of structure that a model must not have before it, see `REASONS`.
     `reads` names the data parts that the stage depends on: "train", "calibration", "search".
     `changes` says what it improves: "size", "speed", "accuracy" ... `shape` lets `plan` foretell size and MACs.
     """
@@ -35,7 +41,7 @@ class StageSpec:
     version: int
     reads: tuple[str, ...] = ("train",)
     tasks: tuple[TaskName, ...] = TASK_NAMES
-    after_exits: bool = False
+    refuses: tuple[str, ...] = ("adaptive_depth",)
     shape: str | None = None  # light: (config.json before, the teacher's, settings) -> config.json after
     check: str | None = None  # light: (settings, task); raises RequestError for settings that the task cannot have
 
@@ -46,6 +52,12 @@ class StageSpec:
     def load_shape(self) -> Shape | None:
         """What the stage makes of a model's shape; None: nothing."""
         return cast(Shape, load(self.shape)) if self.shape else None
+
+    def check_structure(self, structure: Structure, key: str) -> None:
+        """Raise `RequestError` for a model that the stage cannot work on; `key` is its name in the recipe."""
+        for kind in structure.kinds():
+            if kind in self.refuses:
+                raise RequestError(f"stage '{key}' cannot work on {REASONS[kind]}.")
 
     def check_task(self, settings: Any, task: TaskName) -> None:
         """Raise `RequestError` for settings that the task cannot have."""
@@ -80,7 +92,7 @@ STAGES: dict[str, StageSpec] = {
             run="compressor.stages.drop_layers.stage:run",
             version=1,
             reads=(),
-            after_exits=True,
+            refuses=(),
             shape="compressor.stages.drop_layers.shape:shape",
         ),
         StageSpec(
@@ -114,9 +126,9 @@ STAGES: dict[str, StageSpec] = {
             changes="speed (by the depth dial)",
             settings="compressor.stages.adaptive_depth.settings:AdaptiveDepthSettings",
             run="compressor.stages.adaptive_depth.stage:run",
-            version=1,
+            version=2,
             tasks=TEXT_TASKS,
-            after_exits=True,
+            refuses=(),
             shape="compressor.stages.adaptive_depth.shape:shape",
             check="compressor.stages.adaptive_depth.shape:check_method",
         ),
