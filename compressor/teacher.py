@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from compressor.cache import Cache, make_key
-from compressor.config.run import TaskName
+from compressor.config.run import LABEL_TASKS, TaskName
 from compressor.data.splits import Splits
 from compressor.errors import DataError, TaskError
 from compressor.keys import file_fingerprint, folder_fingerprint, versions
-from compressor.models.config_file import labels_of, read_config
+from compressor.models.config_file import label_count, labels_of, read_config
 from compressor.models.locate import locate
 from compressor.request import Request
 from compressor.stages.context import Checkpoint
@@ -23,6 +23,7 @@ DEMO_VERSION = 1
 _HEADS: dict[TaskName, str] = {
     "question-answering": "ForQuestionAnswering",
     "text-classification": "ForSequenceClassification",
+    "text-regression": "ForSequenceClassification",
     "token-classification": "ForTokenClassification",
 }
 
@@ -72,7 +73,9 @@ def find_teacher(request: Request, cache: Cache) -> Checkpoint:
 
 
 def made_for(config: Mapping[str, Any], task: TaskName) -> bool:
-    """Whether a `config.json` says that the checkpoint has a head for the task."""
+    """Whether a `config.json` says that the checkpoint has a head for the task; one for a number has one output."""
+    if task == "text-regression" and label_count(config) != 1:
+        return False
     return any(str(name).endswith(_HEADS[task]) for name in config.get("architectures") or ())
 
 
@@ -81,7 +84,7 @@ def labels_for(config: Mapping[str, Any], task: TaskName, data_labels: Sequence[
 
     Raises `TaskError` for labels of the data that the teacher's head does not know.
     """
-    known = labels_of(config) if made_for(config, task) and task != "question-answering" else ()
+    known = labels_of(config) if made_for(config, task) and task in LABEL_TASKS else ()
     unknown = [label for label in data_labels if label not in known]
     if known and unknown:
         raise TaskError(

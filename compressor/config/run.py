@@ -19,8 +19,17 @@ from compressor.config.schema import (
     settings,
 )
 
-TaskName = Literal["question-answering", "text-classification", "token-classification"]
-TASK_NAMES: tuple[TaskName, ...] = ("question-answering", "text-classification", "token-classification")
+TaskName = Literal["question-answering", "text-classification", "text-regression", "token-classification"]
+TASK_NAMES: tuple[TaskName, ...] = (
+    "question-answering",
+    "text-classification",
+    "text-regression",
+    "token-classification",
+)
+TEXT_TASKS: tuple[TaskName, ...] = ("text-classification", "text-regression")
+"""Tasks with one answer a text, or a pair of texts, read from its first token."""
+LABEL_TASKS: tuple[TaskName, ...] = ("text-classification", "token-classification")
+"""Tasks whose outputs are named labels."""
 
 
 @settings

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from compressor.config.paths import expanded
-from compressor.config.run import DataSettings, TaskName
+from compressor.config.run import LABEL_TASKS, TEXT_TASKS, DataSettings, TaskName
 from compressor.data.formats import conll, json_file
 from compressor.data.formats.json_lines import read_json_lines
 from compressor.data.formats.tables import read_table
@@ -30,9 +30,9 @@ EXTENSIONS = {
 }
 TASKS_OF_FORMAT: dict[str, tuple[TaskName, ...]] = {
     "squad": ("question-answering", "text-classification"),  # lists by split are for classification
-    "csv": ("text-classification",),
-    "tsv": ("text-classification",),
-    "jsonl": ("question-answering", "text-classification", "token-classification"),
+    "csv": TEXT_TASKS,
+    "tsv": TEXT_TASKS,
+    "jsonl": ("question-answering", *TEXT_TASKS, "token-classification"),
     "conll": ("token-classification",),
 }
 TRAIN_PARTS = ("train",)
@@ -46,16 +46,22 @@ def load(settings: DataSettings, task: TaskName, seed: int) -> Source:
     Raises `DataError` for whatever is wrong with a file and `TaskError` for a format that cannot hold the task.
     """
     require_data(settings)
-    labels = label_names(settings)
+    labels = label_names(settings, task)
     train = read_examples(settings.train, settings, task, labels, TRAIN_PARTS) if settings.train else []
     dev = read_examples(settings.dev or "", settings, task, labels, DEV_PARTS)
     names = labels.names or collect_labels([*train, *dev])
     multi_label = task == "text-classification" and _several_labels(settings, [*train, *dev])
-    return Source(_name(settings), train, dev, () if task == "question-answering" else names, multi_label)
+    return Source(_name(settings), train, dev, names if task in LABEL_TASKS else (), multi_label)
 
 
-def label_names(settings: DataSettings) -> LabelNames:
-    """The names of the file `data.labels`, one a line; nothing where it is not given."""
+def label_names(settings: DataSettings, task: TaskName) -> LabelNames:
+    """The names of the file `data.labels`, one a line; nothing where it is not given.
+
+    Raises `DataError` where names, or several of them, are said to be there and the task has numbers.
+    """
+    for key in ("labels", "label_separator"):
+        if task == "text-regression" and getattr(settings, key) is not None:
+            raise DataError(f"data.{key} is for labels that are names, and text-regression has numbers: leave it out.")
     if settings.labels is None:
         return LabelNames()
     text = read_text(expanded(settings.labels))
@@ -83,7 +89,8 @@ def read_examples(
         examples += conll.read_conll(text, where, settings.label_column, labels)
     else:
         read_lines = kind == "jsonl"
-        records = read_json_lines(text, where) if read_lines else read_table(text, where, settings, tabs=kind == "tsv")
+        tabs = kind == "tsv"
+        records = read_json_lines(text, where) if read_lines else read_table(text, where, settings, task, tabs=tabs)
         examples += to_examples(records, settings, task, labels)
     if not examples:
         raise DataError(f"{where}: there is not one example in it.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from compressor.config.run import DataSettings, TaskName
+from compressor.config.run import LABEL_TASKS, DataSettings, TaskName
 from compressor.data.files import label_names
 from compressor.data.presence import require_data
 from compressor.data.records import LabelNames, Record, to_examples
@@ -23,7 +23,7 @@ def load(settings: DataSettings, task: TaskName, seed: int) -> Source:
     """
     require_data(settings)
     name = settings.name or ""
-    labels = label_names(settings)
+    labels = label_names(settings, task)
     parts: list[list[Example]] = []
     for part in (settings.train, settings.dev or DEV_SPLIT):
         if not part:
@@ -40,7 +40,7 @@ def load(settings: DataSettings, task: TaskName, seed: int) -> Source:
         "-".join(filter(None, (name.replace("/", "-"), settings.config))),
         train,
         dev,
-        () if task == "question-answering" else labels.names or collect_labels([*train, *dev]),
+        (labels.names or collect_labels([*train, *dev])) if task in LABEL_TASKS else (),
         several or settings.label_separator is not None,
     )
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from compressor.config.run import DataSettings, TaskName
 from compressor.errors import DataError
-from compressor.tasks.examples import Answer, Example, QuestionExample, TextExample, TokenExample
+from compressor.tasks.examples import Answer, Example, QuestionExample, ScoredExample, TextExample, TokenExample
 from compressor.tasks.question_answering import check_answer
 
 TEXT_COLUMNS = ("text", "sentence", "sentence1", "question1", "premise", "utterance", "content", "review", "query")
 PAIR_COLUMNS = ("sentence2", "question2", "hypothesis", "text_pair", "pair")
 LABEL_COLUMNS = ("label", "labels", "category", "intent", "class", "target", "emotion", "sentiment")
+SCORE_COLUMNS = ("score", "similarity_score", "similarity", "rating", "label", "labels", "target")
 WORD_COLUMNS = ("tokens", "words")
 TAG_COLUMNS = ("ner_tags", "tags", "labels", "ner")
 
@@ -59,11 +61,19 @@ def to_examples(records: Sequence[Record], settings: DataSettings, task: TaskNam
         tags = _column(columns, settings.label_column, TAG_COLUMNS, "data.label_column", where)
         return [_sentence(record, words, tags, labels) for record in records]
     text = _column(columns, settings.text_column, TEXT_COLUMNS, "data.text_column", where, position=0)
-    label = _column(columns, settings.label_column, LABEL_COLUMNS, "data.label_column", where, position=1)
+    known = label_columns(task)
+    label = _column(columns, settings.label_column, known, "data.label_column", where, position=1)
     pair = None
     if settings.pair_column is not None or any(name in columns for name in PAIR_COLUMNS):
         pair = _column(columns, settings.pair_column, PAIR_COLUMNS, "data.pair_column", where)
+    if task == "text-regression":
+        return [_scored(record, text, pair, label) for record in records]
     return [_text(record, (text, pair, label), settings.label_separator, labels) for record in records]
+
+
+def label_columns(task: TaskName) -> tuple[str, ...]:
+    """Names that the column with a text's label, or with its number, may have; the first found is taken."""
+    return SCORE_COLUMNS if task == "text-regression" else LABEL_COLUMNS
 
 
 def _column(
@@ -118,6 +128,30 @@ def _text(
         chosen = [part for part in str(value).split(separator) if part.strip()]
     names = tuple(labels.name(part, record.where) for part in chosen)
     return TextExample(text_field(record, text), text_field(record, pair) if pair else None, names)
+
+
+def _scored(record: Record, text: str, pair: str | None, label: str) -> ScoredExample:
+    score = _finite_number(field(record, label), f"{record.where}: the label")
+    return ScoredExample(text_field(record, text), text_field(record, pair) if pair else None, score)
+
+
+def _finite_number(value: Any, what: str) -> float:
+    """The number that a field holds, as a number or as text; raises `DataError` for anything else."""
+    text = str(value).strip()
+    if not text:
+        raise DataError(f"{what} is empty.")
+    try:
+        if isinstance(value, bool) or not isinstance(value, int | float | str) or "_" in text:
+            raise ValueError
+        number = float(value)
+    except (ValueError, OverflowError) as error:
+        raise DataError(
+            f"{what} '{text:.80}' is not a number, which text-regression needs: name another column by "
+            "data.label_column, or use task=text-classification for labels that are names."
+        ) from error
+    if not math.isfinite(number):
+        raise DataError(f"{what} '{text:.80}' is not a finite number: correct or remove the row.")
+    return number
 
 
 def _sentence(record: Record, words: str, tags: str, labels: LabelNames) -> TokenExample:

@@ -21,7 +21,7 @@ class Source:
 
 
 def demo_source(settings: DataSettings, task: TaskName, seed: int) -> Source:
-    """The embedded demo of a task, generated from the seed."""
+    """The embedded demo of a task, generated from the seed; raises `TaskError` for a task that it does not have."""
     from compressor.data import demo
 
     return Source(

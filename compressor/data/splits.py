@@ -20,7 +20,7 @@ class Splits:
     calibration: Sequence[Example]
     search: Sequence[Example]
     dev: Sequence[Example]
-    labels: tuple[str, ...]  # label names; () for question answering
+    labels: tuple[str, ...]  # label names; () for tasks without
     multi_label: bool
     fingerprints: dict[str, str]  # SHA-256 by part name, of the examples' content
 

@@ -10,7 +10,7 @@ from compressor.config.run import DataSettings
 from compressor.data.source import Source
 from compressor.data.splits import Splits
 from compressor.errors import DataError
-from compressor.tasks.examples import Example, QuestionExample, TextExample
+from compressor.tasks.examples import Example, QuestionExample, Text
 
 LARGEST_SEARCH = 0.2
 """The search takes at most this fraction of the training data."""
@@ -53,7 +53,7 @@ def group(example: Example) -> Hashable:
     """What must not be in two parts at once: the context of a question, a text with its pair, a sentence."""
     if isinstance(example, QuestionExample):
         return example.context
-    if isinstance(example, TextExample):
+    if isinstance(example, Text):
         return (example.text, example.pair)
     return example.words
 

@@ -21,6 +21,7 @@ from compressor.config.run import (
     TeacherSettings,
 )
 from compressor.config.schema import parse
+from compressor.data import demo
 from compressor.devices import profiles
 from compressor.errors import RequestError, TaskError, UnknownNameError
 from compressor.graph.registry import pass_spec
@@ -81,6 +82,8 @@ def build(arguments: Sequence[str] = (), *, config_dirs: Sequence[str] = ()) -> 
         output=expanded(run.output),
     )
     _check_device(request)
+    if "demo" in (data.source, teacher.source):
+        demo.require(request.task)
     return request
 
 

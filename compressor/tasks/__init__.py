@@ -9,10 +9,11 @@ from compressor.errors import UnknownNameError
 from compressor.tasks.base import Feature, Task
 from compressor.tasks.question_answering import QuestionAnswering
 from compressor.tasks.text_classification import TextClassification
+from compressor.tasks.text_regression import TextRegression
 from compressor.tasks.token_classification import TokenClassification
 
 TASKS: dict[str, type[Task]] = {
-    task.name: task for task in (QuestionAnswering, TextClassification, TokenClassification)
+    task.name: task for task in (QuestionAnswering, TextClassification, TextRegression, TokenClassification)
 }
 
 __all__ = ["TASKS", "Feature", "Task", "make_task"]

@@ -38,18 +38,24 @@ class Feature:
 
 
 class Task(ABC):
-    """A task with its settings. Metrics are in points (0 ... 100)."""
+    """A task with its settings. Metrics are in points: 100 is the best, 0 no better than nothing."""
 
     name: ClassVar[TaskName]
     auto_class: ClassVar[str]  # transformers' class, e.g. "AutoModelForQuestionAnswering"
     output_names: ClassVar[tuple[str, ...]]  # of the model and of the ONNX graph, in order
     label_names: ClassVar[tuple[str, ...]]  # keyword arguments that stock models take
     restores_tokens: ClassVar[bool]  # heads read every token, so dropped ones must be restored
+    right_from: ClassVar[float] = 50.0  # an answer counts as right from this example score on, in points
 
     def __init__(self, settings: FeatureSettings, labels: Sequence[str] = (), *, multi_label: bool = False) -> None:
         self.settings = settings
-        self.labels = tuple(labels)  # label names in the order of the model's outputs; () for question answering
+        self.labels = tuple(labels)  # label names in the order of the model's outputs; () where they have no names
         self.multi_label = multi_label
+
+    @property
+    def problem_type(self) -> str | None:
+        """What transformers' `config.json` calls the kind of labels; None for tasks that it has no name for."""
+        return None
 
     @property
     @abstractmethod
@@ -85,7 +91,8 @@ class Task(ABC):
     def example_scores(self, examples: Sequence[Example], predictions: Sequence[Any]) -> np.ndarray:
         """One number an example [examples], for paired bootstraps: the primary metric where it is a mean.
 
-        (Micro-F1 and entity F1 are not means; there it is the example's own F1.)
+        (Micro-F1 and entity F1 are not means; there it is the example's own F1. Nor are correlations; there it is
+        how close the number is.)
         """
 
     def same(self, first: Any, second: Any) -> bool:

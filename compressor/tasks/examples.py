@@ -24,12 +24,25 @@ class QuestionExample:
 
 
 @dataclass(frozen=True)
-class TextExample:
-    """A text, or a pair of texts, with its label names (one for single-label, any number for multi-label)."""
+class Text:
+    """A text, or a pair of texts."""
 
     text: str
     pair: str | None = None
+
+
+@dataclass(frozen=True)
+class TextExample(Text):
+    """A text, or a pair of texts, with its label names (one for single-label, any number for multi-label)."""
+
     labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ScoredExample(Text):
+    """A text, or a pair of texts, with a finite number; None for unlabelled data."""
+
+    score: float | None = None
 
 
 @dataclass(frozen=True)
@@ -40,4 +53,4 @@ class TokenExample:
     tags: tuple[str, ...] = ()
 
 
-Example = QuestionExample | TextExample | TokenExample
+Example = QuestionExample | TextExample | ScoredExample | TokenExample

@@ -1,4 +1,4 @@
-"""Cross-entropies of the task heads, in float32 whatever the model computes in. Imports torch when called."""
+"""Losses of the task heads, in float32 whatever the model computes in. Imports torch when called."""
 
 from __future__ import annotations
 
@@ -24,6 +24,13 @@ def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     target = flat.where(valid, flat.new_full((), IGNORED))
     total = functional.cross_entropy(logits.reshape(-1, classes).float(), target, ignore_index=IGNORED, reduction="sum")
     return total / valid.sum().clamp(min=1)
+
+
+def squared_error(numbers: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Mean squared difference of numbers [batch, 1] and targets [batch]; a scalar in float32."""
+    from torch.nn import functional
+
+    return functional.mse_loss(numbers.float().squeeze(-1), targets.float())
 
 
 def binary_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -8,56 +8,41 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compressor.errors import DataError
-from compressor.tasks.base import Feature, Task
+from compressor.tasks.base import Feature
 from compressor.tasks.examples import Example, TextExample
 from compressor.tasks.labels import label_indexes
 from compressor.tasks.losses import binary_cross_entropy, cross_entropy
-from compressor.tasks.tokenize import CHUNK, check_length, model_inputs
+from compressor.tasks.texts import TextTask
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedTokenizerBase
 
 
-class TextClassification(Task):
+class TextClassification(TextTask[TextExample]):
     """Gives a text its label, or any number of labels. Predictions are a label name, or a tuple of them."""
 
     name = "text-classification"
-    auto_class = "AutoModelForSequenceClassification"
-    output_names = ("logits",)
-    label_names = ("labels",)
-    restores_tokens = False
+    example_class = TextExample
+    needs = "texts with labels"
+
+    @property
+    def problem_type(self) -> str:
+        """One label of several, or any number of them."""
+        return "multi_label_classification" if self.multi_label else "single_label_classification"
 
     @property
     def metric_names(self) -> tuple[str, ...]:
         """Accuracy first for one label, micro-F1 first for several."""
         return ("micro_f1", "macro_f1") if self.multi_label else ("accuracy", "macro_f1")
 
-    @property
-    def max_length(self) -> int:
-        """Longest input in tokens; 128 unless set."""
-        return self.settings.max_length or 128
+    def targets(self, examples: Sequence[TextExample]) -> list[Any]:
+        """An int each, or with several labels a list of 0.0 and 1.0 [labels].
 
-    def features(
-        self, examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, *, labelled: bool
-    ) -> list[Feature]:
-        """One row a text; what is longer than `max_length` is cut, of a pair the longer text first.
-
-        Labels are an int, or with several labels a list of 0.0 and 1.0 [labels]. Raises `TaskError` for a label that
-        the model does not have and `DataError` for an example without exactly one label.
+        Raises `TaskError` for a label that the model does not have and `DataError` for an example without exactly one
+        label.
         """
-        check_length(self.max_length, tokenizer)
-        texts = [as_text(example) for example in examples]
-        indexes = label_indexes(self.labels) if labelled else {}
-        features: list[Feature] = []
-        for first in range(0, len(texts), CHUNK):
-            chunk = texts[first : first + CHUNK]
-            pairs = [example.pair or "" for example in chunk] if any(example.pair for example in chunk) else None
-            encoded = tokenizer([example.text for example in chunk], pairs, truncation=True, max_length=self.max_length)
-            for row, example in enumerate(chunk):
-                labels = {"labels": self._label(example, indexes, first + row)} if labelled else {}
-                features.append(Feature(model_inputs(encoded, row, tokenizer), labels, first + row))
-        return features
+        indexes = label_indexes(self.labels)
+        return [self._label(example, indexes, position) for position, example in enumerate(examples)]
 
     def _label(self, example: TextExample, indexes: Mapping[str, int], position: int) -> int | list[float]:
         chosen = [indexes[label] for label in example.labels]
@@ -94,7 +79,7 @@ class TextClassification(Task):
 
         if not examples:
             return dict.fromkeys(self.metric_names, 0.0)
-        golden = [as_text(example).labels for example in examples]
+        golden = [example.labels for example in self.checked(examples)]
         if self.multi_label:
             names = sorted({label for labels in (*golden, *predictions) for label in labels})
             true, found = _indicators(golden, names), _indicators(predictions, names)
@@ -112,18 +97,11 @@ class TextClassification(Task):
 
     def example_scores(self, examples: Sequence[Example], predictions: Sequence[Any]) -> np.ndarray:
         """100 or 0 for one label; the F1 of the example's own label set for several, in points [examples]."""
-        golden = [as_text(example).labels for example in examples]
+        golden = [example.labels for example in self.checked(examples)]
         pairs = zip(golden, predictions, strict=True)
         if self.multi_label:
             return np.array([100 * _set_f1(set(true), set(found)) for true, found in pairs], dtype=np.float64)
         return np.array([100.0 * ((found,) == true) for true, found in pairs], dtype=np.float64)
-
-
-def as_text(example: Example) -> TextExample:
-    """The example itself, if it is a text; raises `DataError` otherwise."""
-    if not isinstance(example, TextExample):
-        raise DataError(f"text-classification needs texts with labels, not {type(example).__name__}.")
-    return example
 
 
 def _indicators(label_sets: Sequence[Sequence[str]], names: Sequence[str]) -> np.ndarray:

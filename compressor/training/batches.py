@@ -36,8 +36,9 @@ def pad_inputs(features: Sequence[Feature], tokenizer: PreTrainedTokenizerBase) 
 def collate(features: Sequence[Feature], tokenizer: PreTrainedTokenizerBase, task: Task) -> Batch:
     """Turn features into (inputs, labels), padded to the longest row.
 
-    Inputs are int64 [batch, length]. Labels are int64 [batch] (spans, single label), float32 [batch, labels]
-    (multi-label) or int64 [batch, length] with -100 at padding (token classification); empty without labels.
+    Inputs are int64 [batch, length]. Labels are int64 [batch] (spans, single label), float32 [batch] (regression) or
+    [batch, labels] (multi-label), or int64 [batch, length] with -100 at padding (token classification); empty without
+    labels.
     """
     inputs = pad_inputs(features, tokenizer)
     if not features[0].labels:
@@ -52,7 +53,8 @@ def collate(features: Sequence[Feature], tokenizer: PreTrainedTokenizerBase, tas
                 row[: len(value)] = value
             labels[name] = torch.from_numpy(rows)
         else:
-            labels[name] = torch.tensor(values, dtype=torch.float32 if task.multi_label else torch.int64)
+            numbers = task.multi_label or task.name == "text-regression"
+            labels[name] = torch.tensor(values, dtype=torch.float32 if numbers else torch.int64)
     return inputs, labels
 
 

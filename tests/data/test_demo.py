@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compressor.config.run import TASK_NAMES, FeatureSettings, TaskName
+from compressor.config.run import FeatureSettings, TaskName
 from compressor.data import demo
-from compressor.data.demo import vocabulary
+from compressor.data.demo import teacher, vocabulary
+from compressor.errors import TaskError
 from compressor.tasks import make_task
 from compressor.tasks.examples import QuestionExample, TextExample, TokenExample
 
@@ -17,7 +18,7 @@ def tokenizer() -> Any:
     return vocabulary.tokenizer()
 
 
-@pytest.mark.parametrize("task", TASK_NAMES)
+@pytest.mark.parametrize("task", demo.LABELS)
 def test_the_same_seed_gives_the_same_examples_and_others_share_none(task: TaskName) -> None:
     first = demo.examples(task, "train", 60, 0)
     assert first == demo.examples(task, "train", 60, 0)
@@ -26,6 +27,12 @@ def test_the_same_seed_gives_the_same_examples_and_others_share_none(task: TaskN
     texts = {_text(example) for example in first}
     for part, seed in (("dev", 0), ("train", 1)):
         assert not texts & {_text(example) for example in demo.examples(task, part, 60, seed)}
+
+
+def test_there_is_none_for_regression() -> None:
+    for ask in (lambda: demo.examples("text-regression", "dev", 1, 0), lambda: teacher.shape("text-regression")):
+        with pytest.raises(TaskError, match="nothing for text-regression: give data=files data.train=FILE"):
+            ask()
 
 
 def _text(example: Any) -> Any:

@@ -40,6 +40,12 @@ def test_token_labels_are_padded_with_what_the_loss_ignores() -> None:
     assert labels["labels"].tolist() == [[-100, 1, 0], [0, -100, -100]]
 
 
+def test_numbers_stay_numbers() -> None:
+    task = make_task("text-regression", FeatureSettings())
+    _, labels = collate([feature([5], labels=1.0), feature([5, 6], labels=2.5)], TOKENIZER, task)
+    assert labels["labels"].tolist() == [1.0, 2.5] and labels["labels"].dtype == torch.float32
+
+
 def test_single_and_several_labels() -> None:
     single = make_task("text-classification", FeatureSettings(), ("a", "b"))
     several = make_task("text-classification", FeatureSettings(), ("a", "b"), multi_label=True)

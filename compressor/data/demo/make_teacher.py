@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from compressor.config.run import TASK_NAMES, FeatureSettings, TaskName
+from compressor.config.run import FeatureSettings, TaskName
 from compressor.data import demo
 from compressor.data.demo import letters, news, questions, vocabulary
 from compressor.data.demo.teacher import ENCODERS, WEIGHTS, new_model, stored_name
@@ -58,7 +58,7 @@ def main() -> None:
         if only not in (None, encoder_name):
             continue
         torch.manual_seed(0)
-        names = [name for name in TASK_NAMES if ENCODERS[name] == encoder_name]
+        names = [name for name, encoder in ENCODERS.items() if encoder == encoder_name]
         tasks = {name: make_task(name, FeatureSettings(max_length=384), demo.LABELS[name]) for name in names}
         models = {name: new_model(name) for name in names}
         encoder = models[names[0]].bert  # of text-classification, the one with a pooler, where there are two
@@ -159,7 +159,7 @@ class Batches:
     def __init__(self, tasks: dict[TaskName, Task], tokenizer: PreTrainedTokenizerBase) -> None:
         """Start with the teacher's own seed."""
         self.tasks, self.tokenizer, self.random = tasks, tokenizer, Random("teacher")
-        self.waiting: dict[TaskName, list[list[Feature]]] = {name: [] for name in TASK_NAMES}
+        self.waiting: dict[TaskName, list[list[Feature]]] = {name: [] for name in tasks}
 
     def next(self, name: TaskName, done: float) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
         """Inputs and labels of one batch; `done` is the part of the training that lies behind."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compressor.config.run import TaskName
-from compressor.data.demo import LABELS, vocabulary
+from compressor.data.demo import LABELS, require, vocabulary
 from compressor.errors import StorageError
 
 if TYPE_CHECKING:
@@ -29,7 +29,11 @@ CLASSES: dict[TaskName, str] = {
 
 
 def shape(task: TaskName) -> dict[str, Any]:
-    """The teacher's `config.json` with the labels of a task's demo data; imports nothing heavy."""
+    """The teacher's `config.json` with the labels of a task's demo data; imports nothing heavy.
+
+    Raises `TaskError` for a task that the demo does not have.
+    """
+    require(task)
     labels = LABELS[task] or ("LABEL_0", "LABEL_1")
     return {
         "model_type": "bert",

@@ -6,15 +6,14 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 
-from compressor.config.run import DataSettings
-from compressor.data.records import LABEL_COLUMNS, PAIR_COLUMNS, TEXT_COLUMNS, Record
+from compressor.config.run import DataSettings, TaskName
+from compressor.data.records import PAIR_COLUMNS, TEXT_COLUMNS, Record, label_columns
 from compressor.errors import DataError
 
 LARGEST_FIELD = 2**31 - 1
-KNOWN = frozenset((*TEXT_COLUMNS, *PAIR_COLUMNS, *LABEL_COLUMNS))
 
 
-def read_table(text: str, where: str, settings: DataSettings, *, tabs: bool) -> list[Record]:
+def read_table(text: str, where: str, settings: DataSettings, task: TaskName, *, tabs: bool) -> list[Record]:
     """Rows of a table; without a header the columns are called 0, 1, 2 ...
 
     In TSV quotes are plain characters, as data sets have them. Raises `DataError` for a row with more or fewer fields
@@ -22,7 +21,7 @@ def read_table(text: str, where: str, settings: DataSettings, *, tabs: bool) -> 
     """
     rows = list(_rows(text, where, tabs=tabs))
     columns: Sequence[str] = [str(number) for number in range(len(rows[0][1]))]
-    if _has_header(rows[0][1], settings):
+    if _has_header(rows[0][1], settings, task):
         columns = [column.strip() for column in rows.pop(0)[1]]
         if len(set(columns)) < len(columns):
             raise DataError(f"{where}, line 1: two columns have the same name: {', '.join(columns)}.")
@@ -54,10 +53,11 @@ def _rows(text: str, where: str, *, tabs: bool) -> Iterator[tuple[int, list[str]
         ) from error
 
 
-def _has_header(first: Sequence[str], settings: DataSettings) -> bool:
+def _has_header(first: Sequence[str], settings: DataSettings, task: TaskName) -> bool:
     if settings.header is not None:
         return settings.header
     given = (settings.text_column, settings.pair_column, settings.label_column)
     chosen = {name for name in given if name is not None and not name.isdecimal()}
     names = {field.strip().lower() for field in first}
-    return bool(names & KNOWN) or bool(chosen & {field.strip() for field in first})
+    known = {*TEXT_COLUMNS, *PAIR_COLUMNS, *label_columns(task)}
+    return bool(names & known) or bool(chosen & {field.strip() for field in first})
