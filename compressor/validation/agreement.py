@@ -10,16 +10,13 @@ from compressor.tasks.base import Task
 from compressor.validation.bootstrap import Interval, paired_interval
 from compressor.validation.metric import Evaluation
 
-RIGHT = 50.0
-"""An answer counts as right from this example score on (points)."""
-
 
 @dataclass(frozen=True)
 class Agreement:
     """Shares and counts over the same examples; `interval` is of the example scores' mean difference."""
 
-    same: float  # share of equal predictions, 0 ... 1
-    right_to_wrong: int  # the teacher was right, this model is not
+    same: float  # share of predictions that agree, as the task compares them, 0 ... 1
+    right_to_wrong: int  # the teacher was right (from the task's `right_from` on), this model is not
     wrong_to_right: int
     examples: int
     interval: Interval
@@ -28,7 +25,7 @@ class Agreement:
 def agreement(task: Task, teacher: Evaluation, model: Evaluation, *, seed: int = 0) -> Agreement:
     """Compare a model's predictions with the teacher's, example by example."""
     pairs = list(zip(teacher.predictions, model.predictions, strict=True))
-    was, is_now = teacher.example_scores >= RIGHT, model.example_scores >= RIGHT
+    was, is_now = (each.example_scores >= task.right_from for each in (teacher, model))
     return Agreement(
         same=float(np.mean([task.same(first, second) for first, second in pairs])),
         right_to_wrong=int(np.sum(was & ~is_now)),

@@ -13,7 +13,7 @@ import onnxruntime
 import torch
 
 from compressor.config.device import DeviceProfile, Provider
-from compressor.config.run import FeatureSettings
+from compressor.config.run import LABEL_TASKS, TEXT_TASKS, FeatureSettings
 from compressor.graph.context import PassContext, PassResult
 from compressor.graph.export import export
 from compressor.graph.passes.fuse.fuse import run as run_fuse
@@ -40,7 +40,7 @@ class NoTokenizer:
 
 def task_of(name: str) -> Task:
     """A task with three labels where it has labels."""
-    return make_task(name, FeatureSettings(), () if name == "question-answering" else LABELS)
+    return make_task(name, FeatureSettings(), LABELS if name in LABEL_TASKS else ())
 
 
 def config_of(family: str) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def save_model(folder: Path, family: str, task: Task, adaptive: LengthAdaptive |
 
 def adaptive_settings(task: str, **changes: Any) -> LengthAdaptive:
     """What the stage `length_adaptive` would write for a task."""
-    restore = task != "text-classification"
+    restore = task not in TEXT_TASKS
     values = {"keep": [1.0] * LAYERS, "restore": restore, "protect_first": not restore, **changes}
     return LengthAdaptive(**values)
 

@@ -27,7 +27,7 @@ from compressor.progress import Silent
 from compressor.stages.context import Checkpoint
 from tests.graph.exported import FAMILIES
 from tests.models.conftest import make_model
-from tests.models.test_adaptive_depth import LAYERS, METHODS, SETTINGS, adaptive, ragged, several
+from tests.models.test_adaptive_depth import LAYERS, METHODS, SETTINGS, adaptive, number_model, numbers, ragged, several
 from tests.stages.distill.conftest import make_context, make_tokenizer, tiny_task
 
 WORDS = [f"w{number}" for number in range(34)]
@@ -92,6 +92,24 @@ def test_every_family_with_several_labels(family: str, tmp_path: Path) -> None:
     expected = model(ids, mask)
     np.testing.assert_allclose(logits, expected.logits.numpy(), atol=1e-4)
     assert blocks.tolist() == expected.blocks_run.tolist()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@torch.no_grad()
+def test_every_family_with_a_number(family: str, tmp_path: Path) -> None:
+    model = number_model(family)
+    path, _ = exported(model, tmp_path, numbers())
+    onnx.checker.check_model(str(path))
+    ids, mask = ragged()
+    counts = set()
+    for patience in (1.0, 2.0, 9.0):
+        logits, blocks = run(path, ids, mask, patience=[patience])
+        expected = model(ids, mask, setting=patience)
+        np.testing.assert_allclose(logits, expected.logits.numpy(), atol=1e-4)
+        assert blocks.tolist() == expected.blocks_run.tolist()
+        counts |= set(blocks.tolist())
+    assert logits.shape == (len(ids), 1)
+    assert len(counts) > 1
 
 
 def layers_computed(path: Path, folder: Path, setting: float) -> int:

@@ -12,7 +12,7 @@ from compressor.tasks import Task
 from tests.stages.distill.conftest import model_config, tiny_task
 
 FAMILY_NAMES = ["bert", "roberta", "distilbert", "electra"]
-TASK_NAMES = ["question-answering", "text-classification", "token-classification"]
+TASK_NAMES = ["question-answering", "text-classification", "text-regression", "token-classification"]
 
 
 def make_model(model_type: str = "bert", task: Task | None = None, *, layers: int = 3, seed: int = 0) -> Any:

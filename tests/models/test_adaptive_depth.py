@@ -21,11 +21,22 @@ from tests.stages.distill.conftest import make_tokenizer, tiny_task
 
 SETTINGS = {"dact": 0.0, "deebert": 0.6, "pabee": 1.0}
 METHODS = list(SETTINGS)
+TOLERANCE = 1.5
 LAYERS = 4
 
 
 def several() -> Any:
     return make_task("text-classification", FeatureSettings(), ("a", "b", "c"), multi_label=True)
+
+
+def numbers() -> Any:
+    return make_task("text-regression", FeatureSettings())
+
+
+def number_model(model_type: str = "bert") -> Any:
+    """A model that gives a number and stops by PABEE's rule; DistilBERT's numbers are far apart."""
+    tolerance = 3 * TOLERANCE if model_type == "distilbert" else TOLERANCE
+    return adaptive("pabee", model_type, numbers(), tolerance=tolerance)
 
 
 def adaptive(method: str, model_type: str = "bert", task: Any = None, **settings: Any) -> Any:
@@ -51,6 +62,7 @@ def ragged(rows: int = 24) -> tuple[torch.Tensor, torch.Tensor]:
 def by_hand(model: Any, ids: torch.Tensor, mask: torch.Tensor, setting: float) -> tuple[torch.Tensor, torch.Tensor]:
     """One row after the other, from what all layers say."""
     several_labels = model.config.problem_type == "multi_label_classification"
+    regression = model.config.problem_type == "regression"
     outputs, blocks = [], []
     for row in range(len(ids)):
         said = model.answers(ids[row : row + 1], mask[row : row + 1])
@@ -70,6 +82,11 @@ def by_hand(model: Any, ids: torch.Tensor, mask: torch.Tensor, setting: float) -
             elif method == "deebert":
                 measure = halting.label_entropy if several_labels else halting.entropy
                 done, output = bool(measure(answer.logits) < setting), answer.logits
+            elif regression:
+                near = before is not None and abs(answer.logits.item() - before) <= TOLERANCE
+                streak = streak + 1 if near else 0
+                before, output = answer.logits.item(), answer.logits
+                done = streak >= setting
             else:
                 now = (chance[number - 1] >= 0.5).tolist() if several_labels else int(answer.logits.argmax())
                 streak = streak + 1 if before == now else 0
@@ -77,7 +94,8 @@ def by_hand(model: Any, ids: torch.Tensor, mask: torch.Tensor, setting: float) -
                 done = streak >= setting
             if done or left == 0:
                 break
-        output = output if several_labels or method == "dact" else torch.log_softmax(output, -1)
+        plain = several_labels or regression or method == "dact"
+        output = output if plain else torch.log_softmax(output, -1)
         outputs.append(output)
         blocks.append(number)
     return torch.cat(outputs), torch.tensor(blocks)
@@ -94,6 +112,35 @@ def test_a_batch_answers_as_its_rows_do_one_by_one(method: str, labels: str) -> 
     assert outputs.blocks_run.tolist() == blocks.tolist()
     assert len(set(blocks.tolist())) > 1  # or the test would say nothing
     torch.testing.assert_close(outputs.logits, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("patience", [1.0, 2.0])
+@torch.no_grad()
+def test_numbers_that_stay_near_each_other_are_agreed_on(patience: float) -> None:
+    model = number_model()
+    ids, mask = ragged()
+    outputs = model(ids, mask, setting=patience)
+    expected, blocks = by_hand(model, ids, mask, patience)
+    assert outputs.blocks_run.tolist() == blocks.tolist()
+    assert len(set(blocks.tolist())) > 1
+    torch.testing.assert_close(outputs.logits, expected, atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_a_number_of_all_layers_is_that_of_the_stock_model(model_type: str) -> None:
+    stock = make_model(model_type, numbers(), layers=LAYERS)
+    ids, mask = ragged()
+    expected = stock(input_ids=ids, attention_mask=mask).logits
+    model = make_adaptive_depth(stock, AdaptiveDepth(method="pabee", setting=99)).eval()
+    outputs = model(ids, mask)
+    assert set(outputs.blocks_run.tolist()) == {LAYERS}
+    torch.testing.assert_close(outputs.logits, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["dact", "deebert"])
+def test_other_methods_need_classes(method: Any) -> None:
+    with pytest.raises(CheckpointError, match=f"gives a number, and exits of {method} need classes: use pabee"):
+        make_adaptive_depth(make_model("bert", numbers()), AdaptiveDepth(method=method, setting=0))
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -211,6 +211,16 @@ def test_the_config_says_how_many_labels_an_input_has(tmp_path: Path, multi_labe
     assert checkpoint.read_config(path)["problem_type"] == f"{kind}_classification"
 
 
+def test_a_model_of_numbers_has_one_output_whatever_its_labels_were_called(tmp_path: Path) -> None:
+    task = tiny_task("text-regression")
+    path = make_checkpoint(tmp_path, task).path
+    config = checkpoint.read_config(path)
+    assert (config["problem_type"], config["id2label"]) == ("regression", {"0": "LABEL_0"})
+    edit_config(path, id2label={"0": "similarity"}, label2id={"similarity": 0}, problem_type=...)
+    model = checkpoint.load(path, task)
+    assert (model.config.num_labels, model.config.problem_type) == (1, "regression")
+
+
 def missing(weights: dict[str, torch.Tensor]) -> None:
     del weights["bert.encoder.layer.1.output.dense.weight"]
 

@@ -22,8 +22,8 @@ class SandwichObjective:
     """Yields the losses of the full, the smallest and n_s random sub-models; their sum is the loss of the update.
 
     Kim & Cho 2020: [task loss of the full model + sum over the n_s + 1 others of KL to the full model's detached
-    output] / (n_s + 2); in regression, the squared difference to it. The others see no labels. Each loss holds only its own graph, so memory holds one at a time.
-    What is drawn depends on `seed` and the step alone.
+    output] / (n_s + 2); in regression, the squared difference to it. The others see no labels. Each loss holds only its
+    own graph, so memory holds one at a time. What is drawn depends on `seed` and the step alone.
 
     With a `guide`, a frozen model of the same task, no labels are read: every pass, the full one too, follows the
     guide's output. That holds the full model where the guide is, which short trainings on little data need.

@@ -17,6 +17,7 @@ from compressor.stages.adaptive_depth import stage
 from compressor.stages.adaptive_depth.objective import ExitsObjective, dact_loss, weights_of
 from compressor.stages.adaptive_depth.settings import AdaptiveDepthSettings
 from compressor.stages.adaptive_depth.shape import structure_of
+from compressor.stages.registry import stage_spec
 from compressor.training import collate
 from tests.stages.distill.conftest import make_checkpoint, make_context, make_examples, tiny_task
 
@@ -124,6 +125,30 @@ def test_one_layer_and_other_tasks_are_refused(tmp_path: Path) -> None:
     source = make_checkpoint(tmp_path / "questions", questions)
     with pytest.raises(CheckpointError, match="classifies whole texts"):
         stage.run(source, AdaptiveDepthSettings(**QUICK), make_context(tmp_path / "b", questions, source))
+
+
+def test_numbers_get_exits_that_learn_them(tmp_path: Path) -> None:
+    task = tiny_task("text-regression")
+    source = make_checkpoint(tmp_path / "source", task, layers=3)
+    settings = AdaptiveDepthSettings(method="pabee", tolerance=0.3, epochs=20, batch_size=8, learning_rate=5e-3)
+    result = stage.run(source, settings, make_context(tmp_path, task, source))
+    model: Any = checkpoint.load(result.path, task)
+    depth = checkpoint.structure_of(model).adaptive_depth
+    assert depth == AdaptiveDepth(method="pabee", setting=2, tolerance=0.3)
+    tokenizer = checkpoint.load_tokenizer(result.path)
+    inputs, labels = collate(task.features(make_examples(task.name, 12), tokenizer, labelled=True), tokenizer, task)
+    with torch.no_grad():
+        for answer in model.answers(**inputs):
+            assert (answer.logits.squeeze(-1) - labels["labels"]).abs().max() < 1
+
+
+@pytest.mark.parametrize("method", ["dact", "deebert"])
+def test_numbers_have_no_probabilities(tmp_path: Path, method: Any) -> None:
+    task = tiny_task("text-regression")
+    source = make_checkpoint(tmp_path / "source", task)
+    with pytest.raises(RequestError, match=f"{method} needs classes, .* text-regression has a number: use method: pab"):
+        stage.run(source, AdaptiveDepthSettings(method=method, **QUICK), make_context(tmp_path, task, source))
+    stage_spec("adaptive_depth").check_task(AdaptiveDepthSettings(method="pabee"), task.name)
 
 
 @pytest.mark.parametrize("setting", [0.5, 0, 1.5])

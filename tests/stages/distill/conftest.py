@@ -17,7 +17,7 @@ from compressor.models.structure import LengthAdaptive
 from compressor.progress import Silent
 from compressor.stages.context import Checkpoint, StageContext
 from compressor.tasks import Task, make_task
-from compressor.tasks.examples import Answer, QuestionExample, TextExample, TokenExample
+from compressor.tasks.examples import Answer, QuestionExample, ScoredExample, TextExample, TokenExample
 
 WORDS = [f"w{i}" for i in range(30)] + ["red", "blue", "the", "is"]
 
@@ -74,7 +74,7 @@ def make_checkpoint(
 
 
 def make_examples(name: str, count: int, *, multi_label: bool = False) -> list[Any]:
-    """Examples whose answer is the word behind `is`, or the colour named."""
+    """Examples whose answer is the word behind `is`, or the colour named (3.0 for red and 1.0 for blue)."""
     rows: list[Any] = []
     for i in range(count):
         colour = ("red", "blue")[i % 2]
@@ -86,6 +86,8 @@ def make_examples(name: str, count: int, *, multi_label: bool = False) -> list[A
         elif name == "text-classification":
             labels = ("red", "blue") if multi_label and i % 3 == 0 else (colour,)
             rows.append(TextExample(text, labels=labels))
+        elif name == "text-regression":
+            rows.append(ScoredExample(text, score={"red": 3.0, "blue": 1.0}[colour]))
         else:
             words = text.split()
             rows.append(TokenExample(tuple(words), tuple("B-C" if word == colour else "O" for word in words)))
@@ -94,8 +96,8 @@ def make_examples(name: str, count: int, *, multi_label: bool = False) -> list[A
 
 def tiny_task(name: str, *, multi_label: bool = False) -> Task:
     """A task by name with short inputs."""
-    labels = {"question-answering": (), "text-classification": ("red", "blue"), "token-classification": ("O", "B-C")}
-    return make_task(name, FeatureSettings(max_length=32), labels[name], multi_label=multi_label)
+    labels = {"text-classification": ("red", "blue"), "token-classification": ("O", "B-C")}
+    return make_task(name, FeatureSettings(max_length=32), labels.get(name, ()), multi_label=multi_label)
 
 
 def make_context(folder: Path, task: Task, teacher: Checkpoint, count: int = 24) -> StageContext:

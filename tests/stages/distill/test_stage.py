@@ -65,7 +65,7 @@ def test_each_loss_lowers(tmp_path: Path, question_task: Task, losses: list[floa
     assert any(not torch.equal(before[name], after[name]) for name in before)
 
 
-@pytest.mark.parametrize("name", ["text-classification", "token-classification", "multi-label"])
+@pytest.mark.parametrize("name", ["text-classification", "text-regression", "token-classification", "multi-label"])
 def test_logits_of_each_task(tmp_path: Path, losses: list[float], name: str) -> None:
     multi_label = name == "multi-label"
     task = tiny_task("text-classification" if multi_label else name, multi_label=multi_label)

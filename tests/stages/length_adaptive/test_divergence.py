@@ -35,6 +35,11 @@ def test_tokens_are_averaged_over_real_ones() -> None:
     assert divergence(p, q, "tokens", MASK * 0).item() == 0
 
 
+def test_numbers_are_as_far_apart_as_their_squared_difference() -> None:
+    p, q = torch.tensor([[1.0], [4.0]]), torch.tensor([[3.0], [4.5]])
+    assert divergence(p, q, "numbers", MASK).item() == pytest.approx((4 + 0.25) / 2)
+
+
 def test_classes() -> None:
     p, q = logits(2, 5)
     assert divergence(p, q, "classes", MASK).item() == pytest.approx(kl(p, q), rel=1e-4)

@@ -20,6 +20,7 @@ from compressor.training import collate, predict
 from tests.stages.distill.conftest import make_checkpoint, make_context, make_examples, tiny_task
 
 TASK_NAMES = ["question-answering", "text-classification", "token-classification"]
+ALL_TASKS = [*TASK_NAMES, "text-regression"]
 
 
 def batch_of(task: Task, path: Path) -> tuple[Any, Any, Any]:
@@ -29,7 +30,7 @@ def batch_of(task: Task, path: Path) -> tuple[Any, Any, Any]:
     return model, inputs, labels
 
 
-@pytest.mark.parametrize(("name", "multi_label"), [*((name, False) for name in TASK_NAMES), (TASK_NAMES[1], True)])
+@pytest.mark.parametrize(("name", "multi_label"), [*((name, False) for name in ALL_TASKS), (TASK_NAMES[1], True)])
 def test_losses_are_those_of_the_paper(tmp_path: Path, name: str, multi_label: bool) -> None:
     task = tiny_task(name, multi_label=multi_label)
     path = make_checkpoint(tmp_path, task, layers=3, adaptive=True).path
@@ -52,7 +53,7 @@ def test_losses_are_those_of_the_paper(tmp_path: Path, name: str, multi_label: b
     assert [loss.item() for loss in losses] == pytest.approx([float(value) / 4 for value in expected], rel=1e-4)
 
 
-@pytest.mark.parametrize("name", TASK_NAMES)
+@pytest.mark.parametrize("name", ALL_TASKS)
 def test_every_pass_follows_a_guide_and_no_label_is_read(tmp_path: Path, name: str) -> None:
     task = tiny_task(name)
     model, inputs, _ = batch_of(task, make_checkpoint(tmp_path / "student", task, adaptive=True).path)
@@ -130,7 +131,7 @@ def test_each_layer_may_drop_as_much_as_it_is_told() -> None:
         SandwichObjective(task, settings, 6, seed=1)
 
 
-@pytest.mark.parametrize("name", TASK_NAMES)
+@pytest.mark.parametrize("name", ALL_TASKS)
 def test_a_checkpoint_becomes_length_adaptive(tmp_path: Path, name: str) -> None:
     task = tiny_task(name)
     start = make_checkpoint(tmp_path / "start", task)
@@ -138,9 +139,9 @@ def test_a_checkpoint_becomes_length_adaptive(tmp_path: Path, name: str) -> None
     result = stage.run(start, LengthAdaptiveSettings(epochs=1.0, batch_size=8, minimum=3), context)
     assert result.path == context.output
     model = checkpoint.load(result.path, task)
-    classifies = name == "text-classification"
+    by_first = name in ("text-classification", "text-regression")
     assert checkpoint.structure_of(model).length_adaptive == LengthAdaptive(
-        keep=[1.0, 1.0], minimum=3, restore=not classifies, protect_first=classifies
+        keep=[1.0, 1.0], minimum=3, restore=not by_first, protect_first=by_first
     )
     before = checkpoint.load(start.path, task).state_dict()
     after = model.state_dict()
@@ -177,14 +178,32 @@ def test_it_learns_the_task_at_every_budget(tmp_path: Path, name: str, significa
         assert _score(task, start.path, [1.0, 1.0]) < 80 < 90 < _score(task, result.path, keep)
 
 
+def test_numbers_stay_close_at_every_budget(tmp_path: Path) -> None:
+    task = tiny_task("text-regression")
+    start = make_checkpoint(tmp_path / "start", task)
+    settings = LengthAdaptiveSettings(
+        epochs=15.0, batch_size=16, learning_rate=5e-3, length_drop=0.4, layer_drop=0.0, precision="float32"
+    )
+    result = stage.run(start, settings, make_context(tmp_path, task, start, count=64))
+    examples = make_examples(task.name, 40)
+    for keep in ([1.0, 1.0], [0.6, 0.36]):
+        found = _predictions(task, result.path, examples, keep)
+        assert task.score(examples, found)["pearson"] > 90
+        assert max(abs(number - example.score) for number, example in zip(found, examples, strict=True)) < 1
+
+
 def _score(task: Task, path: Path, keep: list[float]) -> float:
     """Primary metric at a length configuration."""
-    model, tokenizer = checkpoint.load(path, task), checkpoint.load_tokenizer(path)
     examples = make_examples(task.name, 40)
+    return task.score(examples, _predictions(task, path, examples, keep))[task.metric_names[0]]
+
+
+def _predictions(task: Task, path: Path, examples: list[Any], keep: list[float]) -> list[Any]:
+    model, tokenizer = checkpoint.load(path, task), checkpoint.load_tokenizer(path)
     features = task.features(examples, tokenizer, labelled=False)
     dial = {"keep": torch.tensor(keep)} if checkpoint.structure_of(model).length_adaptive else {}
     outputs = predict(model, features, tokenizer, 8, dial)
-    return task.score(examples, task.decode(examples, features, outputs))[task.metric_names[0]]
+    return task.decode(examples, features, outputs)
 
 
 def test_a_checkpoint_without_a_head_is_refused(tmp_path: Path) -> None:
