@@ -19,7 +19,7 @@ from compressor.models.locate import hub_name
 from compressor.models.structure import Structure
 from compressor.rows import Row
 from compressor.steps import Graph, Steps
-from compressor.tasks.examples import TextExample
+from compressor.tasks.examples import Text
 from compressor.validation.gates import Facts, Verdict
 
 
@@ -170,7 +170,7 @@ def _depth(steps: Steps, graph: Graph, artifact: Row) -> Depth | None:
 
 
 def _text(example: object) -> str:
-    """What a reader recognises a classified text by."""
-    if not isinstance(example, TextExample):
+    """What a reader recognises a text by."""
+    if not isinstance(example, Text):
         return ""
     return example.text if example.pair is None else f"{example.text} / {example.pair}"

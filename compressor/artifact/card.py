@@ -13,18 +13,27 @@ from compressor.artifact.manifest import Manifest
 _CALLS = {
     "question-answering": 'question="Who wrote it?", context="It was written by Ada."',
     "text-classification": '"a fine film"',
+    "text-regression": '"a fine film", pair="a good film"',
     "token-classification": '"Ada Lovelace lived in London"',
 }
 _ARGUMENTS = {
     "question-answering": '--question "Who wrote it?" --context "It was written by Ada."',
     "text-classification": '--text "a fine film"',
+    "text-regression": '--text "a fine film" --pair "a good film"',
     "token-classification": '--text "Ada Lovelace lived in London"',
 }
 _CLASSES = {
     "question-answering": "ORTModelForQuestionAnswering",
     "text-classification": "ORTModelForSequenceClassification",
+    "text-regression": "ORTModelForSequenceClassification",
     "token-classification": "ORTModelForTokenClassification",
 }
+
+
+_PIPELINES = {"text-regression": "text-classification"}
+"""What transformers and the hub call a task that they have under another name."""
+_SAME = {"text-regression": "The teacher's number to within 0.02 or 2 %"}
+"""What it means to agree with the teacher, where it is more than the same answer."""
 
 
 def render(manifest: Manifest, size_bytes: int) -> str:
@@ -78,7 +87,7 @@ def _header(manifest: Manifest) -> dict[str, Any]:
     recipe = str(manifest.request.get("recipe", {}).get("name", "compressed"))
     header: dict[str, Any] = {
         "library_name": "onnx",
-        "pipeline_tag": manifest.task,
+        "pipeline_tag": _PIPELINES.get(manifest.task, manifest.task),
         "tags": ["onnx", "onnxruntime", "compressor", recipe],
         "metrics": list(manifest.metrics),
     }
@@ -91,7 +100,7 @@ def _header(manifest: Manifest) -> dict[str, Any]:
             "name": f"{recipe} of {teacher}",
             "results": [
                 {
-                    "task": {"type": manifest.task},
+                    "task": {"type": _PIPELINES.get(manifest.task, manifest.task)},
                     "dataset": {"name": data, "type": str(manifest.data.get("hub") or data)},
                     "metrics": [
                         {"type": name, "value": round(value, 3), "name": name}
@@ -130,8 +139,9 @@ def _results(manifest: Manifest) -> str:
     parts = [f"On `{data}`, data that nothing else has seen:", table(("metric", "points"), rows)]
     found = manifest.agreement
     if found:
+        same = _SAME.get(manifest.task, "The same answer as the teacher")
         sentence = (
-            f"The same answer as the teacher in {100 * found['same']:.1f} % of {found['examples']} examples; "
+            f"{same} in {100 * found['same']:.1f} % of {found['examples']} examples; "
             f"{found['right_to_wrong']} right answers became wrong, {found['wrong_to_right']} wrong ones right."
         )
         interval = found.get("interval")
@@ -230,6 +240,7 @@ def _depth(manifest: Manifest) -> str:
 
 def _how_to_run(manifest: Manifest) -> str:
     task = manifest.task
+    name = _PIPELINES.get(task, task)
     parts = [
         "With onnxruntime, numpy and tokenizers alone:",
         f"```\npython sample.py {_ARGUMENTS[task]}\n```",
@@ -248,7 +259,7 @@ def _how_to_run(manifest: Manifest) -> str:
             f"```python\nfrom optimum.onnxruntime import {_CLASSES[task]}\n"
             "from transformers import AutoTokenizer, pipeline\n\n"
             f'model = {_CLASSES[task]}.from_pretrained("FOLDER")\n'
-            f'run = pipeline("{task}", model=model, tokenizer=AutoTokenizer.from_pretrained("FOLDER"))\n```'
+            f'run = pipeline("{name}", model=model, tokenizer=AutoTokenizer.from_pretrained("FOLDER"))\n```'
         )
     return "\n\n".join(parts)
 

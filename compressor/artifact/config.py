@@ -26,8 +26,11 @@ TOKENIZER_FILES = (
 _HEADS = {
     "question-answering": "ForQuestionAnswering",
     "text-classification": "ForSequenceClassification",
+    "text-regression": "ForSequenceClassification",
     "token-classification": "ForTokenClassification",
 }
+UNNAMED = ("LABEL_0",)
+"""The label of a model with one number, as transformers calls it; it also says that there is one."""
 _CLASS_NAMES = {"bert": "Bert", "roberta": "Roberta", "distilbert": "DistilBert", "electra": "Electra"}
 
 
@@ -45,11 +48,12 @@ def stock_config(config: Mapping[str, Any], task: Task) -> dict[str, Any]:
     if not values.get("architectures") or MODEL_TYPE in str(values["architectures"]).lower():
         name = _CLASS_NAMES.get(model_type, "".join(part.capitalize() for part in model_type.split("-")))
         values["architectures"] = [name + _HEADS[task.name]]
-    if task.labels:
-        values["id2label"] = {str(place): label for place, label in enumerate(task.labels)}
-        values["label2id"] = {label: place for place, label in enumerate(task.labels)}
-    if task.name == "text-classification":
-        values["problem_type"] = "multi_label_classification" if task.multi_label else "single_label_classification"
+    labels = UNNAMED if task.name == "text-regression" else task.labels
+    if labels:
+        values["id2label"] = {str(place): label for place, label in enumerate(labels)}
+        values["label2id"] = {label: place for place, label in enumerate(labels)}
+    if task.problem_type:
+        values["problem_type"] = task.problem_type
     return values
 
 

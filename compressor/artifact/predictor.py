@@ -89,8 +89,9 @@ class Predictor:
 
         Question answering takes `question=` and `context=`, or mappings of both: {answer, start, end, score}.
         Text classification takes a text (with `pair=`), a tuple of two or a mapping {text, pair}: {label, score,
-        scores} or, with several labels, {labels, scores}. Token classification takes a text, or a mapping {words}
-        with a list of words: {entities, words}. Long contexts are read in windows; long texts are cut.
+        scores} or, with several labels, {labels, scores}. Text regression takes the same: {score}, a number. Token
+        classification takes a text, or a mapping {words} with a list of words: {entities, words}. Long contexts are
+        read in windows; long texts are cut.
 
         Raises:
             RequestError: An input is not what the task needs.

@@ -67,7 +67,11 @@ class Model:
         groups = [[] for _ in items]  # type: List[List[Row]]
         for row in rows:
             groups[row["item"]].append(row)
-        decode = {"question-answering": self.answer, "text-classification": self.classify}.get(self.task, self.tag)
+        decode = {
+            "question-answering": self.answer,
+            "text-classification": self.classify,
+            "text-regression": self.rate,
+        }.get(self.task, self.tag)
         return [decode(item, group) for item, group in zip(items, groups)]
 
     # --- from texts to rows
@@ -116,7 +120,7 @@ class Model:
             for name, array in zip(self.outputs, values):
                 for line, place in enumerate(places):
                     size = len(rows[place]["input_ids"])
-                    whole = self.task == "text-classification"
+                    whole = self.task in ("text-classification", "text-regression")
                     results[place][name] = np.asarray(array[line] if whole else array[line, :size], dtype=np.float64)
         return results
 
@@ -195,7 +199,7 @@ class Model:
         """
         outputs = rows[0]["outputs"]
         logits = outputs["logits"]
-        layers = {"blocks_run": int(outputs["blocks_run"])} if "blocks_run" in outputs else {}
+        layers = layers_run(outputs)
         if self.manifest["multi_label"]:
             shares = np.exp(-np.logaddexp(0.0, -logits))
             scores = dict(zip(self.labels, shares.tolist()))
@@ -205,6 +209,11 @@ class Model:
         best = int(logits.argmax())
         scores = dict(zip(self.labels, shares.tolist()))
         return dict(layers, label=self.labels[best], score=float(shares[best]), scores=scores)
+
+    def rate(self, item: Dict[str, Any], rows: Sequence[Row]) -> Dict[str, Any]:
+        """The number of a text, in the unit of the data; and the layers run, as `classify` says them."""
+        outputs = rows[0]["outputs"]
+        return dict(layers_run(outputs), score=float(outputs["logits"][0]))
 
     def tag(self, item: Dict[str, Any], rows: Sequence[Row]) -> Dict[str, Any]:
         """A tag for every word, and the entities that the tags make."""
@@ -232,6 +241,11 @@ class Model:
             score = float(np.mean([word["score"] for word in words[first:last]]))
             found.append({"type": kind, "text": text[start:end], "start": start, "end": end, "score": score})
         return {"entities": found, "words": words}
+
+
+def layers_run(outputs: Dict[str, Any]) -> Dict[str, int]:
+    """The layers that a row needed, as `blocks_run`; {} where the model cannot stop early."""
+    return {"blocks_run": int(outputs["blocks_run"])} if "blocks_run" in outputs else {}
 
 
 def check_keep(keep: Sequence[float], layers: int) -> List[float]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from compressor.artifact.manifest import NAME, Manifest, read, sha256
 from compressor.config.device import DeviceProfile, Provider
+from compressor.config.run import TEXT_TASKS
 from compressor.errors import ArtifactError, DeviceError, PassError
 from compressor.tasks.base import Feature
 
@@ -18,6 +19,7 @@ REQUIRED = ("model.onnx", "config.json", "tokenizer.json", "README.md", "report.
 _OUTPUTS = {
     "question-answering": ("start_logits", "end_logits"),
     "text-classification": ("logits",),
+    "text-regression": ("logits",),
     "token-classification": ("logits",),
 }
 _LENGTHS = (1, 2, 7)
@@ -72,10 +74,11 @@ def _check_config(folder: Path, manifest: Manifest) -> dict[str, Any]:
         raise ArtifactError(f"{path} is damaged: {error}.") from error
     if not isinstance(config, dict) or "compressor" in config or config.get("model_type") in (None, "compressor"):
         raise ArtifactError(f"{path} does not name a stock model type, so that ORTModel and pipeline would refuse it.")
-    if manifest.labels:
-        named = config.get("id2label", {})
-        if [named.get(str(place)) for place in range(len(manifest.labels))] != manifest.labels:
-            raise ArtifactError(f"{path} and {NAME} have different labels.")
+    named = config.get("id2label", {})
+    if manifest.labels and [named.get(str(place)) for place in range(len(manifest.labels))] != manifest.labels:
+        raise ArtifactError(f"{path} and {NAME} have different labels.")
+    if manifest.task == "text-regression" and (len(named) != 1 or config.get("problem_type") != "regression"):
+        raise ArtifactError(f"{path} does not say that the model gives one number (id2label, problem_type).")
     return config
 
 
@@ -127,7 +130,8 @@ def _check_runs(path: Path, manifest: Manifest, config: dict[str, Any]) -> None:
         rows.append(Feature(inputs, {}, 0))
     profile = DeviceProfile(name="verify", description="", providers=[Provider(name="CPUExecutionProvider")], threads=1)
     names = _OUTPUTS[manifest.task]
-    whole = manifest.task == "text-classification"
+    whole = manifest.task in TEXT_TASKS
+    outputs_each = 1 if manifest.task == "text-regression" else len(manifest.labels)
     keeps: list[list[float] | None] = [None]
     if manifest.dial and manifest.dial.kind == "required":
         keeps = [manifest.dial.default]
@@ -141,7 +145,7 @@ def _check_runs(path: Path, manifest: Manifest, config: dict[str, Any]) -> None:
         for row, values in zip(rows, outputs, strict=True):
             for name in names:
                 shape: tuple[int, ...] = () if whole else (row.length,)
-                shape += (len(manifest.labels),) if manifest.labels else ()
+                shape += (outputs_each,) if outputs_each else ()
                 if name not in values or values[name].shape != shape:
                     raise ArtifactError(f"{path} does not give '{name}' of the shape that {manifest.task} needs.")
                 if not np.isfinite(values[name]).all():

@@ -14,7 +14,7 @@ from compressor.artifact import config as artifact_config
 from compressor.artifact.dial_table import make_dial
 from compressor.artifact.manifest import Manifest, Measurement, StageRow
 from compressor.artifact.write import write_artifact
-from compressor.config.run import FeatureSettings
+from compressor.config.run import TASK_NAMES, TEXT_TASKS, FeatureSettings
 from compressor.tasks import Task, make_task
 
 WORDS = [
@@ -49,13 +49,16 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 def table_of(task: Task) -> np.ndarray:
     """Logits by token [tokens, outputs]: "ada" is the answer, "fine" good and "bad" bad, ada and london are names."""
     place = {word: index for index, word in enumerate(WORDS)}
-    width = 2 if task.name == "question-answering" else len(task.labels)
+    width = {"question-answering": 2, "text-regression": 1}.get(task.name) or len(task.labels)
     table = np.random.default_rng(0).normal(0, 0.1, (len(WORDS), width)).astype(np.float32)
     if task.name == "question-answering":
         table[place["ada"]] += 8
     elif task.name == "text-classification":
         table[place["fine"], 1] += 8
         table[place["bad"], 0] += 8
+    elif task.name == "text-regression":
+        table[place["fine"]] += 2
+        table[place["bad"]] -= 2
     else:
         table[:, 0] += 2
         table[place["ada"], 1] += 8
@@ -92,7 +95,7 @@ def make_graph(path: Path, task: Task, *, dial: str | None = None, axis: str = "
             helper.make_node("Squeeze", ["end", "axis"], ["end_logits"]),
         ]
         outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in task.output_names]
-    elif task.name == "text-classification":
+    elif task.name in TEXT_TASKS:
         initializers.append(numpy_helper.from_array(np.asarray([1], np.int64), "axis"))
         initializers.append(numpy_helper.from_array(np.asarray([2], np.int64), "last"))
         nodes += [
@@ -101,7 +104,7 @@ def make_graph(path: Path, task: Task, *, dial: str | None = None, axis: str = "
             helper.make_node("Mul", [last, "column"], ["real"]),
             helper.make_node("ReduceSum", ["real", "axis"], ["logits"], keepdims=0),
         ]
-        outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch_size", len(task.labels)])]
+        outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch_size", len(task.labels) or 1])]
     else:
         nodes.append(helper.make_node("Identity", [last], ["logits"]))
         outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [*shape, len(task.labels)])]
@@ -172,11 +175,12 @@ def parts(tmp_path_factory) -> dict[str, Parts]:
         "question-answering": {"dial": "optional"},
         "text-classification": {},
         "multi-label": {"multi_label": True},
+        "text-regression": {},
         "token-classification": {},
         "required": {"dial": "required"},
         "fixed": {"dial": "fixed"},
     }.items():
-        name = {"multi-label": "text-classification"}.get(key, key if key in LABELS else "question-answering")
+        name = {"multi-label": "text-classification"}.get(key, key if key in TASK_NAMES else "question-answering")
         made[key] = make_parts(tmp_path_factory.mktemp(key), name, **options)
     return made
 

@@ -13,7 +13,7 @@ from compressor.config.device import DeviceProfile, Provider
 from compressor.devices.local import run_features
 from compressor.errors import ArtifactError, DeviceError, DialError, RequestError
 from compressor.tasks import entities
-from compressor.tasks.examples import QuestionExample, TextExample, TokenExample
+from compressor.tasks.examples import QuestionExample, ScoredExample, TextExample, TokenExample
 from compressor.tasks.question_answering import best_span
 
 CPU = DeviceProfile(name="cpu", description="", providers=[Provider(name="CPUExecutionProvider")], threads=1)
@@ -87,6 +87,20 @@ def test_texts_and_pairs_as_the_task_labels_them(parts, artifacts, key):
     assert predictor("it was", pair="fine") == predictor(("it was", "fine"))
     if key == "multi-label":
         assert set(predictor("a fine bad film")["labels"]) >= {"good", "bad"}
+
+
+def test_texts_and_pairs_as_the_task_rates_them(parts, artifacts):
+    predictor = Predictor(artifacts["text-regression"], threads=1)
+    part = parts["text-regression"]
+    singles = [ScoredExample("a fine film"), ScoredExample("a bad film"), ScoredExample("it " * 100)]
+    pairs = [ScoredExample("it was", pair="fine"), ScoredExample("bad", pair="bad " * 60)]
+    for group in (singles, pairs):
+        expected, _ = by_task(part, artifacts["text-regression"], group, tokenizer_of(part))
+        found = predictor([{"text": e.text, "pair": e.pair} for e in group])
+        assert [entry["score"] for entry in found] == pytest.approx(expected, abs=1e-5)
+    assert predictor("it was", pair="fine") == predictor(("it was", "fine"))
+    assert list(predictor("a fine film")) == ["score"]
+    assert predictor("a fine film")["score"] > 1 > -1 > predictor("a bad film")["score"]
 
 
 def test_words_as_the_task_tags_them(parts, artifacts):
@@ -308,6 +322,13 @@ def test_the_sample_runs_on_its_own(artifacts, key, arguments, expected):
 def test_the_sample_refuses_wrong_requests(artifacts, key, arguments, message):
     done = run_sample(artifacts[key], *arguments)
     assert done.returncode == 2 and message in done.stderr
+
+
+def test_the_sample_rates_a_pair(artifacts):
+    done = run_sample(artifacts["text-regression"], "--text", "a fine film", "--pair", "fine")
+    assert done.returncode == 0, done.stderr
+    expected = Predictor(artifacts["text-regression"], threads=1)("a fine film", pair="fine")
+    assert json.loads(done.stdout) == pytest.approx(expected)
 
 
 def test_the_sample_keeps_to_old_python_syntax():

@@ -36,6 +36,7 @@ from .test_predictor import CPU
 CLASSES = {
     "question-answering": ORTModelForQuestionAnswering,
     "text-classification": ORTModelForSequenceClassification,
+    "text-regression": ORTModelForSequenceClassification,
     "token-classification": ORTModelForTokenClassification,
 }
 CONTEXTS = ["it was written by ada in london .", "the film was bad , " * 9 + "ada lived in paris ."]
@@ -147,6 +148,23 @@ def test_parity_sees_other_weights(adaptive, parts, tmp_path):
 def test_the_default_of_the_file_is_that_of_the_manifest(adaptive):
     _, _, folder = adaptive
     np.testing.assert_allclose(dials.default(folder / "model.onnx"), ADAPTIVE.keep, rtol=1e-6)
+
+
+def test_a_number_is_that_of_optimum_and_of_the_pipeline(parts, tmp_path):
+    made, _ = export_parts(parts["text-regression"], tmp_path, adaptive=False)
+    made.write(tmp_path / "artifact")
+    model = ORTModelForSequenceClassification.from_pretrained(tmp_path / "artifact")
+    assert (model.config.num_labels, model.config.problem_type) == (1, "regression")
+    tokenizer = checkpoints.load_tokenizer(made.tokenizer)
+    ours = Predictor(tmp_path / "artifact", threads=1)("a fine film", pair="a bad film")["score"]
+    assert not 0 <= ours <= 1  # or a sigmoid would not show
+    theirs = model(**tokenizer("a fine film", "a bad film", return_tensors="pt")).logits
+    assert theirs.shape == (1, 1) and theirs.item() == pytest.approx(ours, abs=1e-5)
+    run = pipeline("text-classification", model=model, tokenizer=tokenizer)
+    assert run({"text": "a fine film", "text_pair": "a bad film"})["score"] == pytest.approx(ours, abs=1e-5)
+    card = (tmp_path / "artifact" / "README.md").read_text()
+    assert "pipeline_tag: text-classification" in card and 'pipeline("text-classification"' in card
+    assert "The teacher's number to within" in card
 
 
 @pytest.mark.parametrize("key", ["text-classification", "token-classification"])

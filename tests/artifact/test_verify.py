@@ -161,6 +161,16 @@ def test_an_incomplete_list(copy):
         verify(copy)
 
 
+def test_a_config_without_a_number(artifacts, tmp_path):
+    folder = tmp_path / "numbers"
+    shutil.copytree(artifacts["text-regression"], folder)
+    config = json.loads((folder / "config.json").read_text())
+    for wrong in ({"problem_type": None}, {"id2label": {"0": "a", "1": "b"}}):
+        replace(folder, "config.json", json.dumps({**config, **wrong}).encode())
+        with pytest.raises(ArtifactError, match="does not say that the model gives one number"):
+            verify(folder)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [("{", "config.json is damaged"), ('{"model_type": "compressor"}', "does not name a stock model type")],
