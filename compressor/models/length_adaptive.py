@@ -10,7 +10,7 @@ Only the backbone's forward is replaced. Embeddings, head and all parameter name
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -92,6 +92,15 @@ def make_whole(model: Model, *, restore: bool) -> Model:
     make_length_adaptive(model, LengthAdaptive(keep=[1.0] * layers, restore=restore, protect_first=not restore))
     cast(Any, model).length_adaptive = None
     return model
+
+
+def whole_inputs(model: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Keyword arguments for a forward pass of any task model at full length, of the inputs that its family takes."""
+    family = family_of_model(model)
+    arguments = {name: value for name, value in inputs.items() if name != "token_type_ids" or family.has_token_types}
+    if getattr(model, "length_adaptive", None) is not None:
+        arguments["keep"] = torch.ones(len(family.layers_of(model)))
+    return arguments
 
 
 def _mix_in(mixin: Any, module: Any) -> None:

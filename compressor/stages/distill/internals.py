@@ -10,10 +10,10 @@ from collections.abc import Collection, Mapping
 from operator import attrgetter
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from compressor.models.families import Family, family_of_model
+from compressor.models.length_adaptive import whole_inputs
 from compressor.stages.distill.parts import Part
 
 
@@ -44,7 +44,7 @@ def observe(
 
     hooks = [_module(model, family, part).register_forward_hook(remember(part)) for part in wanted]
     try:
-        result = model(**_arguments(model, family, inputs))
+        result = model(**whole_inputs(model, inputs))
         named = {name: value for name, value in result.items() if isinstance(value, Tensor)}
     except _SeenAllError:
         named = {}
@@ -68,10 +68,3 @@ def _module(model: nn.Module, family: Family, part: Part) -> nn.Module:
         }
         module = attrgetter(paths[part.kind])(family.layers_of(model)[part.layer - 1])
     return module  # type: ignore[no-any-return]
-
-
-def _arguments(model: nn.Module, family: Family, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    arguments = {name: value for name, value in inputs.items() if name != "token_type_ids" or family.has_token_types}
-    if getattr(model, "length_adaptive", None) is not None:
-        arguments["keep"] = torch.ones(len(family.layers_of(model)))
-    return arguments

@@ -18,6 +18,14 @@ from compressor.tasks.base import Task
 
 
 @dataclass(frozen=True)
+class Lesson:
+    """What a teacher gives for one batch: its outputs by name, and the parts inside it that a loss reads."""
+
+    outputs: dict[str, Tensor]
+    parts: dict[Part, Tensor]
+
+
+@dataclass(frozen=True)
 class _Batch:
     """What the losses see of one batch."""
 
@@ -68,14 +76,23 @@ class Distillation:
         self, model: nn.Module, inputs: Mapping[str, Tensor], labels: Mapping[str, Tensor], step: int
     ) -> Iterator[Tensor]:
         """Yield the weighted sum of the chosen losses of a batch."""
-        pupil, weights = cast(Pupil, model), self.matching.weights
+        yield self.loss(cast(Pupil, model), inputs, labels, self.lesson(inputs))
+
+    def lesson(self, inputs: Mapping[str, Tensor]) -> Lesson:
+        """What the teacher gives for a batch; several students can learn from it."""
         with torch.no_grad():
-            teacher_outputs, teacher = observe(self.teacher, inputs, self._teacher_parts, outputs="logits" in weights)
-        student_outputs, student = observe(
+            return Lesson(
+                *observe(self.teacher, inputs, self._teacher_parts, outputs="logits" in self.matching.weights)
+            )
+
+    def loss(self, pupil: Pupil, inputs: Mapping[str, Tensor], labels: Mapping[str, Tensor], lesson: Lesson) -> Tensor:
+        """The weighted sum of the chosen losses of a batch, a float32 scalar."""
+        weights = self.matching.weights
+        outputs, parts = observe(
             pupil.student, inputs, self._student_parts, outputs="logits" in weights or "labels" in weights
         )
-        batch = _Batch(pupil, inputs["attention_mask"], labels, student, teacher, student_outputs, teacher_outputs)
-        yield torch.stack([weight * self._terms[name](batch) for name, weight in weights.items()]).sum()
+        batch = _Batch(pupil, inputs["attention_mask"], labels, parts, lesson.parts, outputs, lesson.outputs)
+        return torch.stack([weight * self._terms[name](batch) for name, weight in weights.items()]).sum()
 
     def _labels(self, batch: _Batch) -> Tensor:
         return self.task.loss(batch.student_outputs, batch.labels)
