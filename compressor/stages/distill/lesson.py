@@ -1,0 +1,61 @@
+"""A student and its teacher, ready to train: for `distill` itself and for stages that learn from the teacher too."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from compressor.models import checkpoint as checkpoints
+from compressor.stages.context import StageContext
+from compressor.stages.distill.matching import Matching, match
+from compressor.stages.distill.objective import Distillation
+from compressor.stages.distill.parts import Shape
+from compressor.stages.distill.pupil import Pupil
+from compressor.stages.distill.settings import DistillSettings
+from compressor.training import training_device
+
+
+def lesson(
+    student: nn.Module,
+    settings: DistillSettings,
+    context: StageContext,
+    *,
+    hidden_layers: Collection[int] | None = None,
+) -> tuple[Pupil, Distillation]:
+    """The student with what it needs while it learns, and the objective that compares it with the teacher.
+
+    Args:
+        student: A task model that reads the teacher's tokens.
+        settings: The losses and their weights.
+        context: Where the teacher is.
+        hidden_layers: Of the student, counted from 1, that `hidden` compares; None: all, and the embeddings.
+
+    Raises:
+        RequestError: Settings that these two models cannot meet.
+        CheckpointError: The teacher has no head for the task and `logits` needs one.
+    """
+    teacher: nn.Module = checkpoints.load(context.teacher.path, context.task, new_head=settings.logits == 0)
+    teacher.requires_grad_(False)
+    own, other = _shape_of(student), _shape_of(teacher)
+    matching = match(settings, own, other)
+    if hidden_layers is not None:
+        matching = replace(matching, hidden_pairs=[pair for pair in matching.pairs if pair[0] in hidden_layers])
+    pupil = Pupil(student, _projections(matching, own, other, context.seed))
+    return pupil, Distillation(teacher.to(training_device()), context.task, matching, settings.temperature)
+
+
+def _shape_of(model: nn.Module) -> Shape:
+    return Shape.of(cast(Any, model).config.to_dict())
+
+
+def _projections(matching: Matching, student: Shape, teacher: Shape, seed: int) -> dict[int, nn.Linear]:
+    """One learned map a compared layer, where the widths differ (TinyBERT, eq. 8)."""
+    if "hidden" not in matching.weights or student.hidden_size == teacher.hidden_size:
+        return {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return {own: nn.Linear(student.hidden_size, teacher.hidden_size) for own, _ in matching.hidden_pairs}
