@@ -2,8 +2,8 @@
 
 For each data set (`--sets`): `teacher` fine-tunes the encoder, `plain` makes students of 1 to 5 layers, `dact`,
 `deebert` and `pabee` train exits on the teacher, `graphs` exports, fuses and quantizes, `quality` answers the whole
-test part text by text at every setting, `speed` times a sample of it (rows in turn, processes of their own), `table`
-writes the page. Each part is skipped where its result is there; `--work` keeps everything between calls.
+test part text by text at every setting, `speed` times a sample of it (rows in turn, processes of their own), `full`
+times runs of all layers, `table` writes the page. Each part is skipped where its result is there; `--work` keeps everything between calls.
 """
 
 from __future__ import annotations
@@ -21,19 +21,21 @@ import numpy as np
 
 sys.path.append(str(Path(__file__).parents[1]))  # what benchmarks share
 
-from datasets import DATASETS
-from rows import LAYERS, TAUS, Row, dact_graph, rows
+from datasets import BATCH_SIZES, DATASETS
+from rows import LAYERS, SHAPES, TAUS, Row, dact_graph, rows
 from table import write_page
 from workbench import SEED, Workbench
 
 from compressor import data as data_room
 from compressor.config.run import FeatureSettings
+from compressor.graph.dial import NEVER
 from compressor.graph.export import export
 from compressor.models.checkpoint import load_tokenizer
 from compressor.stages.context import Checkpoint
 from compressor.tasks import make_task
 
 HERE = Path(__file__).parent
+FULL_PASSES = 200
 
 
 class Bench(Workbench):
@@ -48,7 +50,7 @@ class Bench(Workbench):
         task = make_task("text-classification", FeatureSettings(), data.labels, multi_label=data.multi_label)
         encoder = Checkpoint(Path(options.encoder).resolve(), "encoder")
         super().__init__(work, task, data, encoder)
-        self.common = {"batch_size": 32, "save_every_minutes": 10.0}
+        self.common = {"batch_size": BATCH_SIZES[name], "save_every_minutes": 5.0}
 
     def checkpoint(self, key: str) -> Checkpoint:
         """A checkpoint that an earlier part has made."""
@@ -108,13 +110,13 @@ def graphs(bench: Bench) -> None:
         bench.graph_pass("quantize", fused, bench.graph(key), checkpoint)
 
 
-def _run(bench: Bench, listed: Sequence[Row], texts: Sequence[list[int]], passes: int) -> dict[str, Any]:
+def _run(bench: Bench, listed: Sequence[Row], batches: Sequence[list[list[int]]], passes: int) -> dict[str, Any]:
     """Rows of one graph in a process of their own: answers and times by setting."""
     with tempfile.TemporaryDirectory() as folder:
         request = {
             "model": str(bench.graph(listed[0].graph)),
             "settings": [row.setting for row in listed],
-            "rows": list(texts),
+            "batches": list(batches),
             "passes": passes,
             "threads": 2,
             "output": str(Path(folder) / "found.json"),
@@ -138,7 +140,7 @@ def _groups(bench: Bench) -> list[list[Row]]:
 def quality(bench: Bench) -> None:
     """Metric, scores of the texts, and layers run, for every row."""
     features = bench.task.features(bench.data.dev, load_tokenizer(bench.teacher.path), labelled=False)
-    texts = [feature.inputs["input_ids"] for feature in features]
+    texts = [[feature.inputs["input_ids"]] for feature in features]
     for listed in _groups(bench):
         targets = [bench.work / "quality" / f"{row.name}.json" for row in listed]
         if all(target.exists() for target in targets):
@@ -161,7 +163,7 @@ def speed(bench: Bench) -> None:
     """Times of a sample of the test part, graphs in turn for several rounds; raw times are kept."""
     features = bench.task.features(bench.data.dev, load_tokenizer(bench.teacher.path), labelled=False)
     chosen = np.random.default_rng(SEED).permutation(len(features))[: bench.options.texts]
-    texts = [features[index].inputs["input_ids"] for index in chosen]
+    texts = [[features[index].inputs["input_ids"]] for index in chosen]
     times: dict[str, list[list[float]]] = {}
     for number in range(bench.options.rounds):
         for listed in _groups(bench):
@@ -169,6 +171,21 @@ def speed(bench: Bench) -> None:
                 times.setdefault(name, []).extend(found["times"])
         bench.progress.line(f"{bench.name}: round {number + 1} of {bench.options.rounds} measured")
     (bench.work / "speed.json").write_text(json.dumps(times))
+
+
+def full(bench: Bench) -> None:
+    """Times of runs of all layers at several shapes, the plain graph and those with exits in turn; medians by round."""
+    listed = [row for row in rows(bench.task.multi_label) if row.graph == "teacher" or row.setting in NEVER.values()]
+    listed = [row for row in listed if bench.graph(row.graph).exists()]
+    generator = np.random.default_rng(SEED)
+    batches = [generator.integers(1000, 20_000, shape).tolist() for shape in SHAPES]
+    times: dict[str, list[list[float]]] = {row.name: [] for row in listed}
+    for number in range(bench.options.rounds):
+        for row in listed:
+            taken = np.asarray(_run(bench, [row], batches, passes=FULL_PASSES)[row.name]["times"])
+            times[row.name].append(np.median(taken, axis=0).tolist())
+        bench.progress.line(f"{bench.name}: round {number + 1} of {bench.options.rounds} of full runs measured")
+    (bench.work / "full.json").write_text(json.dumps(times))
 
 
 PARTS: dict[str, Callable[[Bench], None]] = {
@@ -180,6 +197,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "graphs": graphs,
     "quality": quality,
     "speed": speed,
+    "full": full,
 }
 
 if __name__ == "__main__":

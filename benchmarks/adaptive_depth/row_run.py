@@ -1,7 +1,7 @@
 """Answers and times of rows of the table, text by text, in this process and nothing else: JSON request in, JSON out.
 
-`python row_run.py REQUEST.json` runs every text of the request alone (batch 1) at every setting, and prints for each
-setting the logits, the layers that were run, and the milliseconds; `passes` 0 leaves the clock out.
+`python row_run.py REQUEST.json` runs every batch of the request (rows of one length) at every setting, and gives for each
+setting the logits and the layers run of each batch's first row, and the milliseconds; `passes` 0 leaves the clock out.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import onnxruntime as ort
 
 
 def measure(request: dict[str, Any]) -> dict[str, Any]:
-    """Logits [texts, classes], blocks [texts] and times in milliseconds [passes, texts] by setting."""
+    """Logits [batches, classes], blocks [batches] and times in milliseconds [passes, batches] by setting."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = request["threads"]
     options.log_severity_level = 3
@@ -27,7 +27,7 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
     outputs = [entry.name for entry in session.get_outputs()]
     found = {}
     for setting in request["settings"]:
-        feeds = [_feed(row, names, dial, setting) for row in request["rows"]]
+        feeds = [_feed(batch, names, dial, setting) for batch in request["batches"]]
         answers = [dict(zip(outputs, session.run(outputs, feed), strict=True)) for feed in feeds]
         times = []
         for _ in range(request["passes"]):
@@ -45,8 +45,8 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _feed(row: list[int], names: list[str], dial: str | None, setting: float | None) -> dict[str, np.ndarray]:
-    ids = np.asarray([row], np.int64)
+def _feed(batch: list[list[int]], names: list[str], dial: str | None, setting: float | None) -> dict[str, np.ndarray]:
+    ids = np.asarray(batch, np.int64)
     feed = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
     feed = {name: value for name, value in feed.items() if name in names}
     if dial is not None and setting is not None:

@@ -15,6 +15,10 @@ LABEL_ENTROPIES = (0.01, 0.03, 0.05, 0.08, 0.1, 0.13, 0.2)
 PATIENCES = (1.0, 2.0, 3.0, 4.0, 5.0)
 
 
+SHAPES = ((1, 12), (1, 32), (1, 64), (1, 128), (16, 12), (16, 32))
+"""Batches, rows x tokens, at which a run of all layers is held against the plain graph."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One line: `graph` is the key of its file, `setting` what its dial is given; None: it has none."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from datasets import DATASETS
-from rows import LAYERS, Row, rows
+from rows import LAYERS, SHAPES, Row, rows
 
 from compressor.devices import host
 from compressor.validation.bootstrap import paired_interval
@@ -62,6 +62,20 @@ def _section(work: Path) -> list[str]:
                 [(float(np.median(times[row.name].mean(axis=1))), _metric(row, found)) for row in chosen], least, most
             )
             lines.append(f"| {label} | {by_layers:.2f} | {by_time:.2f} |")
+    return lines + (_full_runs(work, listed) if (work / "full.json").exists() else [])
+
+
+def _full_runs(work: Path, listed: Sequence[Row]) -> list[str]:
+    """All layers run: medians over rounds of the time against the plain graph of as many layers."""
+    times = {name: np.asarray(values) for name, values in json.loads((work / "full.json").read_text()).items()}
+    heads = [f"{batch} x {length}" for batch, length in SHAPES]
+    lines = ["", "| all layers run, of the plain graph | " + " | ".join(heads) + " |", "|" + "---|" * (len(heads) + 1)]
+    plain = times["teacher"]
+    lines.append("| plain graph, ms | " + " | ".join(f"{value:.2f}" for value in np.median(plain, axis=0)) + " |")
+    for row in listed:
+        if row.name in times and row.graph != "teacher":
+            ratios = np.median(times[row.name] / plain, axis=0)
+            lines.append(f"| {row.label} | " + " | ".join(f"{value:.2f}" for value in ratios) + " |")
     return lines
 
 

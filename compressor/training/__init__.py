@@ -3,7 +3,7 @@
 from compressor.training.batches import collate, pad_inputs
 from compressor.training.precision import training_device
 from compressor.training.predict import predict
-from compressor.training.train import TrainingSummary, train
+from compressor.training.train import TrainingSummary, train, updates
 from compressor.training.trainer import Objective
 
-__all__ = ["Objective", "TrainingSummary", "collate", "pad_inputs", "predict", "train", "training_device"]
+__all__ = ["Objective", "TrainingSummary", "collate", "pad_inputs", "predict", "train", "training_device", "updates"]

@@ -1,4 +1,7 @@
-"""AdamW with linear warm-up and decay; biases and LayerNorm are not decayed."""
+"""AdamW with linear warm-up and decay; biases and LayerNorm are not decayed.
+
+A module can have a `learning_rate` of its own, a number: the peak for its own parameters, which are not decayed.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +19,27 @@ def warmup_then_linear(step: int, total: int, warmup: float) -> float:
 
 
 def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Trainable parameters in two groups: with weight decay, and without (every bias and LayerNorm)."""
+    """Trainable parameters in groups: with weight decay, without (every bias and LayerNorm), with rates of their own."""
+    rates = {
+        id(parameter): module.learning_rate
+        for module in model.modules()
+        for parameter in module.parameters(recurse=False)
+        if isinstance(getattr(module, "learning_rate", None), float)
+    }
     plain = {
         id(parameter)
         for module in model.modules()
         for name, parameter in module.named_parameters(recurse=False)
         if name == "bias" or isinstance(module, torch.nn.LayerNorm)
     }
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad and id(parameter) not in rates]
+    groups: list[dict[str, object]] = [
         {"params": [p for p in trained if id(p) not in plain], "weight_decay": weight_decay},
         {"params": [p for p in trained if id(p) in plain], "weight_decay": 0.0},
     ]
+    for rate in sorted(set(rates.values())):
+        own = [parameter for parameter in model.parameters() if rates.get(id(parameter)) == rate]
+        groups.append({"params": own, "weight_decay": 0.0, "lr": rate})
     return [group for group in groups if group["params"]]
 
 

@@ -62,7 +62,7 @@ def train(
         [feature.length for feature in features], settings.batch_size, context.seed, group=settings.group_by_length
     )
     loader = BatchLoader(batches, features, tokenizer, task, pin_memory=device.type == "cuda")
-    total = _updates(len(batches), settings)
+    total = updates(len(features), settings)
     trainer = PassesTrainer(model, _arguments(settings, context, total), settings, objective, loader, title)
     callbacks = trainer.callback_handler
     callbacks.pop_callback(PrinterCallback)  # type: ignore[no-untyped-call]
@@ -79,9 +79,11 @@ def train(
     return TrainingSummary(trainer.state.global_step, seconds, trainer.samples / max(seconds, 1e-9), trainer.losses)
 
 
-def _updates(batches: int, settings: TrainingSettings) -> int:
-    updates = ceil(ceil(batches / settings.gradient_accumulation) * settings.epochs)
-    return min(updates, settings.max_steps) if settings.max_steps else updates
+def updates(features: int, settings: TrainingSettings) -> int:
+    """How many updates a training on so many features has."""
+    batches = ceil(features / settings.batch_size)
+    wanted = ceil(ceil(batches / settings.gradient_accumulation) * settings.epochs)
+    return min(wanted, settings.max_steps) if settings.max_steps else wanted
 
 
 def _arguments(settings: TrainingSettings, context: StageContext, total: int) -> TrainingArguments:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from random import Random
 from typing import Any, cast
 
 import torch
@@ -10,8 +11,10 @@ from torch import Tensor
 
 from compressor.models import halting
 from compressor.models.adaptive_depth import SMALLEST, Answer
+from compressor.models.structure import LengthAdaptive
 from compressor.stages.adaptive_depth.settings import PONDER, AdaptiveDepthSettings
 from compressor.tasks.base import Task
+from compressor.training import sub_models
 
 
 def dact_loss(
@@ -57,22 +60,36 @@ def weights_of(method: str, layers: int) -> list[float]:
 
 
 class ExitsObjective:
-    """One pass an update: the loss of all exits together."""
+    """One pass an update: the loss of all exits together.
 
-    def __init__(self, task: Task, settings: AdaptiveDepthSettings) -> None:
+    Of a length-adaptive model there are two, which count half each: one at full length, one at lengths that are drawn
+    as LengthDrop draws them (they depend on `seed` and the step alone), so that both dials can be turned at once.
+    """
+
+    def __init__(self, task: Task, settings: AdaptiveDepthSettings, lengths: LengthAdaptive | None, seed: int) -> None:
         self.task = task
         self.settings = settings
+        self.lengths = lengths
+        self.seed = seed
 
     def __call__(
         self, model: torch.nn.Module, inputs: Mapping[str, Tensor], labels: Mapping[str, Tensor], step: int
     ) -> Iterator[Tensor]:
         """The loss of one batch: inputs [batch, length] by the tokenizer's names, labels by the task's."""
-        said: list[Answer] = cast(Any, model).answers(**inputs)
+        if self.lengths is None:
+            yield self._loss(cast(Any, model).answers(**inputs), labels)
+            return
+        length, layers = inputs["input_ids"].shape[1], len(self.lengths.keep)
+        drops, random = [self.settings.length_drop] * layers, Random(f"{self.seed} {step}")
+        shorter = sub_models.draw(length, drops, self.lengths.minimum, random)
+        for passed in (sub_models.full(length, layers), shorter):
+            yield self._loss(cast(Any, model).answers(**inputs, counts=passed.counts), labels) / 2
+
+    def _loss(self, said: list[Answer], labels: Mapping[str, Tensor]) -> Tensor:
         settings, several = self.settings, self.task.multi_label
         if settings.method == "dact":
             target = labels[self.task.label_names[0]]
-            yield dact_loss(said, target, tau=settings.tau, ponder=settings.ponder, several=several)
-            return
+            return dact_loss(said, target, tau=settings.tau, ponder=settings.ponder, several=several)
         shares = weights_of(settings.method, len(said))
         losses = [self.task.loss({"logits": answer.logits}, labels) for answer in said]
-        yield torch.stack([share * loss for share, loss in zip(shares, losses, strict=True) if share]).sum()
+        return torch.stack([share * loss for share, loss in zip(shares, losses, strict=True) if share]).sum()

@@ -29,5 +29,6 @@ class AdaptiveDepthSettings(TrainingSettings):
     tau: NonNegative = 5e-3  # DACT: the price of a layer (1e-3 ... 5e-2)
     ponder: PONDER = "weights"  # DACT's price is on the sum of p_n (weights) or of h_n (units)
     bound: Bound = "tight"  # DACT: what later layers can change at most
+    length_drop: Probability = 0.2  # of a length-adaptive model: share of tokens that a layer may drop in training
     threshold: Probability = 0.5  # of several labels, each is predicted from here on
     tolerance: NonNegative = 0.1  # PABEE: numbers (regression) agree that differ by at most this, in the label's unit

@@ -8,7 +8,7 @@ from typing import Any
 from compressor.config.run import TaskName
 from compressor.errors import RequestError
 from compressor.models.families import family_of
-from compressor.models.structure import AdaptiveDepth, Structure
+from compressor.models.structure import AdaptiveDepth, Structure, with_structure
 from compressor.stages.adaptive_depth.settings import DEFAULTS, HEADS, AdaptiveDepthSettings
 
 
@@ -23,7 +23,7 @@ def shape(config: dict[str, Any], teacher: dict[str, Any], settings: AdaptiveDep
     before = Structure.from_config(config)
     _check_known(before.adaptive_depth, settings)
     after = dataclasses.replace(before, adaptive_depth=structure_of(settings))
-    return {**config, "compressor": {**config.get("compressor", {}), "structure": after.to_config()}}
+    return with_structure(config, after)
 
 
 def check_method(settings: AdaptiveDepthSettings, task: TaskName) -> None:

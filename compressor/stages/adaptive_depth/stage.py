@@ -38,7 +38,8 @@ def run(source: Checkpoint, settings: AdaptiveDepthSettings, context: StageConte
         model.requires_grad_(False)
         cast(Any, model).exits.requires_grad_(True)
     features = context.task.features(context.data.train, tokenizer, labelled=True)
-    objective = ExitsObjective(context.task, settings)
+    lengths = checkpoint.structure_of(model).length_adaptive
+    objective = ExitsObjective(context.task, settings, lengths, context.seed)
     train(model, features, context.task, settings, objective, context, tokenizer, title="adaptive_depth")
     checkpoint.save(model.requires_grad_(True), tokenizer, context.output)
     return Checkpoint(context.output, source.key)

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from compressor.models.length_adaptive import Rank
-from compressor.stages.length_adaptive import sampling
 from compressor.stages.length_adaptive.divergence import Kind, mean_divergence
 from compressor.stages.length_adaptive.ranking import ranking_loss, relevance
 from compressor.stages.length_adaptive.settings import LengthAdaptiveSettings
 from compressor.stages.length_adaptive.shape import drop_probabilities, ranking_weight
 from compressor.tasks.base import Task
+from compressor.training import sub_models
 
 
 class SandwichObjective:
@@ -52,7 +52,7 @@ class SandwichObjective:
         self, model: torch.nn.Module, inputs: Mapping[str, Tensor], labels: Mapping[str, Tensor], step: int
     ) -> Iterator[Tensor]:
         """Losses of one batch: inputs [batch, length] by the tokenizer's names, labels by the task's."""
-        passes = self.sub_models(inputs["input_ids"].shape[1], step)
+        passes = self.drawn(inputs["input_ids"].shape[1], step)
         share = 1 / len(passes)
         names, mask = self.task.output_names, inputs["attention_mask"]
         if self.guide is None:
@@ -73,16 +73,16 @@ class SandwichObjective:
                 distance = distance + self.ranking * ranking_loss(ranks, relevance(target, names, mask))
             yield distance * share
 
-    def sub_models(self, length: int, step: int) -> list[sampling.SubModel]:
+    def drawn(self, length: int, step: int) -> list[sub_models.SubModel]:
         """The passes of one update: full, smallest, then n_s random ones."""
         settings, layers = self.settings, self.layers
         random = Random(f"{self.seed} {step}")
         drops, minimum = self.drops, settings.minimum
-        full_skips = sampling.draw_skipped(layers, settings.layer_drop, random) if settings.layer_drop_full else ()
-        passes = [sampling.full(length, layers, full_skips), sampling.smallest(length, drops, minimum)]
+        full_skips = sub_models.draw_skipped(layers, settings.layer_drop, random) if settings.layer_drop_full else ()
+        passes = [sub_models.full(length, layers, full_skips), sub_models.smallest(length, drops, minimum)]
         for _ in range(settings.sandwich):
-            skipped = sampling.draw_skipped(layers, settings.layer_drop, random)
-            passes.append(sampling.draw(length, drops, minimum, random, skipped))
+            skipped = sub_models.draw_skipped(layers, settings.layer_drop, random)
+            passes.append(sub_models.draw(length, drops, minimum, random, skipped))
         return passes
 
 
@@ -100,7 +100,7 @@ def output_kind(task: Task) -> Kind:
 def _run(
     model: torch.nn.Module,
     inputs: Mapping[str, Tensor],
-    sub_model: sampling.SubModel,
+    sub_model: sub_models.SubModel,
     ranks: list[Rank] | None = None,
 ) -> Mapping[str, Tensor]:
     outputs: Any = model(**inputs, counts=sub_model.counts, skip_layers=sub_model.skipped, ranks=ranks)

@@ -8,7 +8,7 @@ from typing import Any
 from compressor.config.run import TEXT_TASKS, TaskName
 from compressor.errors import RequestError
 from compressor.models.families import family_of
-from compressor.models.structure import LengthAdaptive, Structure
+from compressor.models.structure import LengthAdaptive, Structure, with_structure
 from compressor.stages.length_adaptive.settings import RANKING, LengthAdaptiveSettings
 
 
@@ -17,7 +17,7 @@ def shape(config: dict[str, Any], teacher: dict[str, Any], settings: LengthAdapt
     layers = family_of(config).layer_count(config)
     drop_probabilities(settings, layers)
     structure = dataclasses.replace(Structure.from_config(config), length_adaptive=structure_of(settings, layers))
-    return {**config, "compressor": {**config.get("compressor", {}), "structure": structure.to_config()}}
+    return with_structure(config, structure)
 
 
 def structure_of(

@@ -6,8 +6,6 @@ QuaLA-MiniLM (Guskin et al. 2022). It trains for every length; which lengths to 
 
 from __future__ import annotations
 
-import torch
-
 from compressor.models import checkpoint
 from compressor.models.families import family_of_model
 from compressor.models.length_adaptive import make_length_adaptive
@@ -15,6 +13,7 @@ from compressor.stages.context import Checkpoint, StageContext
 from compressor.stages.length_adaptive.objective import SandwichObjective
 from compressor.stages.length_adaptive.settings import LengthAdaptiveSettings
 from compressor.stages.length_adaptive.shape import structure_of
+from compressor.stages.teacher import load_teacher
 from compressor.training import train, training_device
 
 
@@ -35,14 +34,8 @@ def run(source: Checkpoint, settings: LengthAdaptiveSettings, context: StageCont
     layers = len(family_of_model(model).layers_of(model))
     model = make_length_adaptive(model, structure_of(settings, layers, task.name))
     features = task.features(context.data.train, tokenizer, labelled=True)
-    guide = _guide(context) if settings.guide == "teacher" else None
+    guide = load_teacher(context, tokenizer).to(training_device()) if settings.guide == "teacher" else None
     objective = SandwichObjective(task, settings, layers, context.seed, guide)
     train(model, features, task, settings, objective, context, tokenizer, title="length_adaptive")
     checkpoint.save(model, tokenizer, context.output)
     return Checkpoint(context.output, source.key)
-
-
-def _guide(context: StageContext) -> torch.nn.Module:
-    """The teacher, frozen, where the training runs."""
-    teacher: torch.nn.Module = checkpoint.load(context.teacher.path, context.task)
-    return teacher.requires_grad_(False).to(training_device())

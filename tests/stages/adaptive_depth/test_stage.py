@@ -29,8 +29,8 @@ def said() -> list[Answer]:
     """Two rows, three layers, two classes."""
     first = torch.tensor([[0.0, 0.0], [2.0, 0.0]])
     return [
-        Answer(first, torch.tensor([0.5, 0.25])),
-        Answer(-first, torch.tensor([0.5, 1.0])),
+        Answer(first, torch.tensor([[0.5], [0.25]])),
+        Answer(-first, torch.tensor([[0.5], [1.0]])),
         Answer(first * 2, None),
     ]
 
@@ -49,14 +49,14 @@ def test_dact_loss_by_hand(ponder: Any) -> None:
 
 def test_dact_loss_of_several_labels_by_hand() -> None:
     labels = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    answers = [Answer(torch.zeros(2, 2), torch.ones(2)), Answer(torch.tensor([[0.0, 0.0], [2.0, 0.0]]), None)]
+    answers = [Answer(torch.zeros(2, 2), torch.ones(2, 1)), Answer(torch.tensor([[0.0, 0.0], [2.0, 0.0]]), None)]
     right = torch.tensor([[0.5, 0.5], [1 - 1 / (1 + math.exp(-2)), 0.5]])
     expected = 0.2 - right.log().mean(dim=-1).mean().item()
     assert dact_loss(answers, labels, tau=0.2, several=True).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_dearer_layer_closes_the_halting_units() -> None:
-    unit = torch.tensor([0.5, 0.5], requires_grad=True)
+    unit = torch.tensor([[0.5], [0.5]], requires_grad=True)
     answers = [Answer(torch.zeros(2, 2), unit), Answer(torch.zeros(2, 2), None)]
     dact_loss(answers, torch.tensor([0, 1]), tau=1.0).backward()
     assert unit.grad is not None and (unit.grad > 0).all()
@@ -78,11 +78,31 @@ def test_exits_learn_the_task_loss(tmp_path: Path, method: Any) -> None:
     tokenizer = checkpoint.load_tokenizer(trained.path)
     features = task.features(make_examples(task.name, 6), tokenizer, labelled=True)
     inputs, labels = collate(features, tokenizer, task)
-    (loss,) = ExitsObjective(task, settings)(model, inputs, labels, 0)
+    (loss,) = ExitsObjective(task, settings, None, 0)(model, inputs, labels, 0)
     with torch.no_grad():
         each = [task.loss({"logits": answer.logits}, labels).item() for answer in model.answers(**inputs)]
     shares = {"deebert": (1, 1, 0), "pabee": (1 / 6, 2 / 6, 3 / 6)}[method]
     assert loss.item() == pytest.approx(sum(share * one for share, one in zip(shares, each, strict=True)), rel=1e-4)
+
+
+def test_a_length_adaptive_model_also_learns_at_lengths_that_are_drawn(tmp_path: Path) -> None:
+    task = tiny_task("text-classification")
+    source = make_checkpoint(tmp_path, task, layers=3, adaptive=True)
+    settings = AdaptiveDepthSettings(method="pabee", max_steps=1, length_drop=0.5)
+    trained = stage.run(source, settings, make_context(tmp_path, task, source))
+    model: Any = checkpoint.load(trained.path, task)
+    asked: list[Any] = []
+    answers = model.answers
+    model.answers = lambda **inputs: asked.append(inputs["counts"]) or answers(**inputs)
+    tokenizer = checkpoint.load_tokenizer(trained.path)
+    features = task.features(make_examples(task.name, 6), tokenizer, labelled=True)
+    inputs, labels = collate(features, tokenizer, task)
+    objective = ExitsObjective(task, settings, checkpoint.structure_of(model).length_adaptive, 3)
+    for step in range(4):
+        assert len(list(objective(model, inputs, labels, step))) == 2
+    length = inputs["input_ids"].shape[1]
+    assert asked[0::2] == [(length,) * 3] * 4
+    assert len(set(asked[1::2])) > 1 and min(min(counts) for counts in asked[1::2]) < length
 
 
 @pytest.mark.parametrize("adaptive", [False, True])

@@ -39,7 +39,7 @@ def test_losses_are_those_of_the_paper(tmp_path: Path, name: str, multi_label: b
     objective = SandwichObjective(task, settings, 3, seed=5)
     losses = list(objective(model, inputs, labels, 4))
 
-    passes = objective.sub_models(inputs["input_ids"].shape[1], 4)
+    passes = objective.drawn(inputs["input_ids"].shape[1], 4)
     with torch.no_grad():
         outputs = [model(**inputs, counts=one.counts, skip_layers=one.skipped) for one in passes]
         expected = [task.loss(outputs[0], labels)]
@@ -68,7 +68,7 @@ def test_every_pass_follows_a_guide_and_no_label_is_read(tmp_path: Path, name: s
     with torch.no_grad():
         target = guide(**inputs)
         expected = []
-        for one in objective.sub_models(inputs["input_ids"].shape[1], 4):
+        for one in objective.drawn(inputs["input_ids"].shape[1], 4):
             output = model(**inputs, counts=one.counts, skip_layers=one.skipped)
             distance = mean_divergence(
                 output, target, task.output_names, output_kind(task), inputs["attention_mask"], "forward"
@@ -105,10 +105,10 @@ def test_what_is_drawn_depends_on_seed_and_step_alone() -> None:
     task = tiny_task("question-answering")
     settings = LengthAdaptiveSettings(sandwich=3)
     first = SandwichObjective(task, settings, 6, seed=1)
-    assert first.sub_models(100, 7) == SandwichObjective(task, settings, 6, seed=1).sub_models(100, 7)
-    assert first.sub_models(100, 7) != first.sub_models(100, 8)
-    assert first.sub_models(100, 7) != SandwichObjective(task, settings, 6, seed=2).sub_models(100, 7)
-    full, smallest, *others = first.sub_models(100, 7)
+    assert first.drawn(100, 7) == SandwichObjective(task, settings, 6, seed=1).drawn(100, 7)
+    assert first.drawn(100, 7) != first.drawn(100, 8)
+    assert first.drawn(100, 7) != SandwichObjective(task, settings, 6, seed=2).drawn(100, 7)
+    full, smallest, *others = first.drawn(100, 7)
     assert full.counts == (100,) * 6
     assert smallest.counts == (80, 64, 52, 42, 34, 28)
     assert len(others) == 3
@@ -119,13 +119,13 @@ def test_what_is_drawn_depends_on_seed_and_step_alone() -> None:
 def test_layers_are_skipped_in_the_full_pass_only_when_asked() -> None:
     settings = LengthAdaptiveSettings(layer_drop=0.5, layer_drop_full=True)
     objective = SandwichObjective(tiny_task("question-answering"), settings, 6, seed=1)
-    assert any(objective.sub_models(10, step)[0].skipped for step in range(5))
+    assert any(objective.drawn(10, step)[0].skipped for step in range(5))
 
 
 def test_each_layer_may_drop_as_much_as_it_is_told() -> None:
     task = tiny_task("question-answering")
     settings = LengthAdaptiveSettings(length_drop=[0.0, 0.1, 0.5], layer_drop=0.0)
-    smallest = SandwichObjective(task, settings, 3, seed=1).sub_models(100, 0)[1]
+    smallest = SandwichObjective(task, settings, 3, seed=1).drawn(100, 0)[1]
     assert smallest.counts == (100, 90, 45)
     with pytest.raises(RequestError, match="length_drop has 3 entries, the model has 6 layers: give one a layer"):
         SandwichObjective(task, settings, 6, seed=1)
