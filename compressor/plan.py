@@ -143,8 +143,7 @@ def _shape(config: dict[str, Any], structure: Structure, length: int, request: R
 def _bytes(config: dict[str, Any], request: Request, *, final: bool) -> float:
     """Size of the graph: four bytes a weight; one for those that `quantize` reaches, two in float16."""
     weights = macs.parameter_count(config, request.task)
-    family = family_of(config)
-    embeddings = int(config["vocab_size"]) * family.embedding_size(config)
+    embeddings = macs.word_parameters(config)
     formats = {"dynamic_int8": 1, "static_int8": 1, "float16": 2, "float32": 4}
     width = 4
     if final:

@@ -10,8 +10,8 @@ from onnx import helper, numpy_helper
 def split_gemms(graph: onnx.GraphProto) -> int:
     """Turn every Gemm with constant weights into MatMul and Add, in place; how many were turned."""
     weights = {tensor.name: tensor for tensor in graph.initializer}
-    uses = [name for node in graph.node for name in node.input]
     nodes: list[onnx.NodeProto] = []
+    replaced: dict[str, onnx.TensorProto] = {}
     turned = 0
     for node in graph.node:
         attributes = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
@@ -26,8 +26,7 @@ def split_gemms(graph: onnx.GraphProto) -> int:
             if transposed not in weights:
                 weights[transposed] = numpy_helper.from_array(np.ascontiguousarray(matrix.T), transposed)
                 graph.initializer.append(weights[transposed])
-            if uses.count(weight) == 1:
-                graph.initializer.remove(weights[weight])
+            replaced[weight] = weights[weight]
             weight = transposed
         product = f"{node.output[0]}.product"
         nodes.append(helper.make_node("MatMul", [source, weight], [product], name=f"{node.name}/MatMul"))
@@ -35,4 +34,6 @@ def split_gemms(graph: onnx.GraphProto) -> int:
         turned += 1
     del graph.node[:]
     graph.node.extend(nodes)
+    for name in replaced.keys() - {name for node in nodes for name in node.input}:
+        graph.initializer.remove(replaced[name])
     return turned

@@ -14,6 +14,9 @@ from torch import nn
 
 from compressor.models.adaptive_depth import make_adaptive_depth
 from compressor.models.length_adaptive import make_length_adaptive
+from compressor.models.low_rank import make_embedding_rank, make_low_rank
+from compressor.models.shared_layers import make_shared_layers
+from compressor.models.sparse import make_sparse
 from compressor.models.structure import Structure
 from compressor.models.widths import make_widths
 
@@ -21,6 +24,10 @@ Model = TypeVar("Model", bound=nn.Module)
 
 _MAKE: dict[str, Callable[[Any, Any], Any]] = {
     "widths": make_widths,
+    "embedding_rank": make_embedding_rank,
+    "low_rank": make_low_rank,
+    "shared_layers": make_shared_layers,
+    "sparse": make_sparse,
     "length_adaptive": make_length_adaptive,
     "adaptive_depth": make_adaptive_depth,
 }

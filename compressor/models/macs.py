@@ -7,6 +7,7 @@ tokens that layer i keeps, H the hidden and I the feed-forward size,
 
 Where the first token's attention alone ranks the others, only the l_i tokens that stay attend and are projected:
 (3 l_{i-1} + l_i) H^2 + 2 l_{i-1} l_i H. (The ranking, a product of the keys with one query a head, is not counted.)
+Layers of other widths and products of two smaller matrices count as what they are, and shared weights are stored once.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from compressor.errors import DialError
 from compressor.models.config_file import head_outputs
 from compressor.models.dial import keep_from_counts, token_counts, validate_keep
 from compressor.models.families import Family, family_of
+from compressor.models.matrices import FEED_FORWARD, KEY, OUTPUT, QUERY, VALUE, layer_matrices
 from compressor.models.structure import Structure
 from compressor.models.widths import layer_widths
 from compressor.tasks.base import Task
 
-__all__ = ["count", "keep_from_counts", "parameter_count", "token_counts", "validate_keep"]
+__all__ = ["count", "keep_from_counts", "parameter_count", "token_counts", "validate_keep", "word_parameters"]
 
 
 def count(
@@ -52,15 +54,19 @@ def count(
     hidden = family.hidden_size(config)
     embedding = family.embedding_size(config)
     total = length * embedding  # LayerNorm
+    if structure.embedding_rank is not None:
+        total += length * structure.embedding_rank.rank * embedding
     if embedding != hidden:
         total += length * embedding * hidden
     by_first = structure.length_adaptive is not None and structure.length_adaptive.significance == "first"
     before = length
-    widths = layer_widths(config)
-    for width, kept in zip(widths, _kept(len(widths), structure, length, keep, counts), strict=True):
+    widths, matrices = layer_widths(config), layer_matrices(config)
+    tokens = _kept(len(widths), structure, length, keep, counts)
+    for width, parts, kept in zip(widths, matrices, tokens, strict=True):
         attending = kept if by_first else before
-        total += (3 * before + attending) * hidden * width.attention + 2 * before * attending * width.attention
-        total += 2 * kept * hidden * width.feed_forward
+        total += before * sum(parts[part].size for part in (QUERY, KEY, VALUE)) + attending * parts[OUTPUT].size
+        total += 2 * before * attending * width.attention
+        total += kept * sum(parts[part].size for part in FEED_FORWARD)
         total += (before + kept) * hidden  # LayerNorms
         before = kept
     return total + _head_macs(config, family, length, task)
@@ -71,18 +77,28 @@ def parameter_count(config: Mapping[str, Any], task: Task | TaskName) -> int:
     family = family_of(config)
     hidden = family.hidden_size(config)
     embedding = family.embedding_size(config)
-    rows = int(config["vocab_size"]) + int(config["max_position_embeddings"])
+    rows = int(config["max_position_embeddings"])
     if family.has_token_types:
         rows += int(config.get("type_vocab_size", 2))
-    total = rows * embedding + 2 * embedding
+    total = word_parameters(config) + rows * embedding + 2 * embedding
     if embedding != hidden:
         total += embedding * hidden + hidden
-    for width in layer_widths(config):
-        total += 4 * hidden * width.attention + 3 * width.attention + hidden
-        total += 2 * hidden * width.feed_forward + width.feed_forward + hidden + 2 * 2 * hidden
+    seen: set[str] = set()
+    for width, parts in zip(layer_widths(config), layer_matrices(config), strict=True):
+        if parts[QUERY].name not in seen:
+            total += sum(matrix.size for matrix in parts.values())
+            total += 3 * width.attention + hidden + width.feed_forward + hidden + 2 * 2 * hidden  # biases, LayerNorms
+        seen.add(parts[QUERY].name)
     outputs = _outputs(config, task)
     total += hidden * outputs + outputs
     return total + (hidden * hidden + hidden if _name(task) in TEXT_TASKS else 0)
+
+
+def word_parameters(config: Mapping[str, Any]) -> int:
+    """Number of weights of the word embeddings."""
+    words, width = int(config["vocab_size"]), family_of(config).embedding_size(config)
+    factorized = Structure.from_config(config).embedding_rank
+    return words * width if factorized is None else factorized.rank * (words + width)
 
 
 def _kept(

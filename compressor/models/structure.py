@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from compressor.config.schema import Count, NonNegative, Probability, Ratio, parse, settings
+from compressor.config.schema import Count, NonNegative, Probability, Ratio, Whole, parse, settings
 from compressor.errors import CheckpointError, RequestError
 
 Significance = Literal["all", "first"]
@@ -36,6 +36,74 @@ class Widths:
         return dataclasses.replace(
             self, heads=[self.heads[i] for i in kept], feed_forward=[self.feed_forward[i] for i in kept]
         )
+
+
+@settings
+class EmbeddingRank:
+    """Word embeddings as the product of a narrow table and one matrix that all words share."""
+
+    rank: Count  # width of the table
+
+    def of_layers(self, kept: Sequence[int]) -> EmbeddingRank:
+        """The same: it counts no layers."""
+        return self
+
+
+@settings
+class LowRank:
+    """Linear layers as the product of two smaller ones."""
+
+    ranks: dict[str, Count]  # inner width by the layer's dotted name in the task model
+
+    def of_layers(self, kept: Sequence[int]) -> LowRank | None:
+        """The same where only some layers are left; of a layer that is named twice the first place counts."""
+        places: dict[int, int] = {}
+        for new, old in enumerate(kept):
+            places.setdefault(old, new)
+        ranks = {_renumbered(name, places): rank for name, rank in self.ranks.items()}
+        left = {name: rank for name, rank in ranks.items() if name is not None}
+        return LowRank(ranks=left) if left else None
+
+
+def _renumbered(name: str, places: Mapping[int, int]) -> str | None:
+    """A dotted name in which the number of its layer, the first in it, became a new one; None: the layer is gone."""
+    steps = name.split(".")
+    at = next((place for place, step in enumerate(steps) if step.isdigit()), None)
+    if at is None:
+        return name
+    if int(steps[at]) not in places:
+        return None
+    return ".".join([*steps[:at], str(places[int(steps[at])]), *steps[at + 1 :]])
+
+
+@settings
+class SharedLayers:
+    """Layers that use the weights of an earlier one."""
+
+    layers: list[Whole]  # [layers] whose weights each layer uses: its own number, or that of an earlier owner
+
+    def __post_init__(self) -> None:
+        """Refuse a layer that uses the weights of one that has none of its own, or that comes later."""
+        for layer, owner in enumerate(self.layers):
+            if owner > layer or self.layers[owner] != owner:
+                raise ValueError(f"layer {layer} cannot use the weights of layer {owner}")
+
+    def of_layers(self, kept: Sequence[int]) -> SharedLayers | None:
+        """The same where only some layers are left: the first that uses some weights owns them."""
+        owners = [self.layers[old] for old in kept]
+        layers = [owners.index(owner) for owner in owners]
+        return None if layers == list(range(len(layers))) else SharedLayers(layers=layers)
+
+
+@settings
+class Sparse:
+    """Matrices of which many numbers are zero, stay zero in training, and are not stored."""
+
+    sparsity: Ratio  # share of zeros that was asked for in the pruned matrices
+
+    def of_layers(self, kept: Sequence[int]) -> Sparse:
+        """The same: it counts no layers."""
+        return self
 
 
 @settings
@@ -74,6 +142,10 @@ class Structure:
     """All structural changes of a model; a stock model has none. `models.kinds` makes them, in this order."""
 
     widths: Widths | None = None
+    embedding_rank: EmbeddingRank | None = None
+    low_rank: LowRank | None = None
+    shared_layers: SharedLayers | None = None
+    sparse: Sparse | None = None
     length_adaptive: LengthAdaptive | None = None
     adaptive_depth: AdaptiveDepth | None = None
 
@@ -82,13 +154,22 @@ class Structure:
         """Whether plain transformers would load the model rightly."""
         return not self.kinds()
 
+    @property
+    def computes_as_stock(self) -> bool:
+        """Whether the model, once it is loaded, is a stock one: only its file is of another kind."""
+        return not self.kinds().keys() - {"sparse"}
+
     def to_config(self) -> dict[str, Any]:
         """The entry for `config.json`; kinds that do not apply are left out."""
         return {name: dataclasses.asdict(kind) for name, kind in self.kinds().items()}
 
     def with_layers(self, kept: Sequence[int]) -> Structure:
         """The structure of the same model with only the layers `kept` (indices from 0) left."""
-        return Structure(**{name: kind.of_layers(kept) for name, kind in self.kinds().items()})
+        owners = [self.shared_layers.layers[old] for old in kept] if self.shared_layers else kept
+        by_name = ("low_rank",)  # kinds whose entries name the layers that own weights
+        return Structure(
+            **{name: kind.of_layers(owners if name in by_name else kept) for name, kind in self.kinds().items()}
+        )
 
     def kinds(self) -> dict[str, Any]:
         """The kinds that apply, in order."""
@@ -110,3 +191,14 @@ class Structure:
             return parse(cls, entry, where=f"{where}: compressor.structure")
         except RequestError as error:
             raise CheckpointError(str(error)) from error
+
+
+def with_structure(config: Mapping[str, Any], structure: Structure) -> dict[str, Any]:
+    """A `config.json` with another structure; one that becomes stock again says so by its model type."""
+    ours = config.get("compressor", {})
+    base = ours.get("base_model_type", config.get("model_type"))
+    changed = {key: value for key, value in config.items() if key != "compressor"}
+    if structure.is_stock:
+        return {**changed, "model_type": base}
+    ours = {**ours, "base_model_type": base, "structure": structure.to_config()}
+    return {**changed, "model_type": MODEL_TYPE, "compressor": ours}

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from compressor.models.families import Family, family_of_model
 from compressor.models.length_adaptive import whole_inputs
+from compressor.models.shared_layers import earlier_runs
 from compressor.stages.distill.parts import Part
 
 
@@ -35,7 +36,11 @@ def observe(
     seen: dict[Part, Tensor] = {}
 
     def remember(part: Part) -> Any:
+        runs = iter(range(-earlier_runs(family.layers_of(model), part.layer - 1) if part.layer else 0, 1))
+
         def hook(module: nn.Module, arguments: Any, result: Tensor) -> None:
+            if next(runs, 1):  # another layer's, with the same weights
+                return
             seen[part] = result
             if not outputs and len(seen) == len(wanted):
                 raise _SeenAllError
@@ -55,16 +60,12 @@ def observe(
 
 
 def _module(model: nn.Module, family: Family, part: Part) -> nn.Module:
-    backbone: Any = family.backbone_of(model)
     if part.kind == "hidden" and part.layer == 0:
-        projection = getattr(backbone, family.projection, None) if family.projection else None
-        module = projection if projection is not None else getattr(backbone, family.embeddings)
-    else:
-        paths = {
-            "hidden": family.feed_forward_norm,
-            "query": family.query,
-            "key": family.key,
-            "value": family.value,
-        }
-        module = attrgetter(paths[part.kind])(family.layers_of(model)[part.layer - 1])
-    return module  # type: ignore[no-any-return]
+        return family.embedded(model)
+    paths = {
+        "hidden": family.feed_forward_norm,
+        "query": family.query,
+        "key": family.key,
+        "value": family.value,
+    }
+    return attrgetter(paths[part.kind])(family.layers_of(model)[part.layer - 1])  # type: ignore[no-any-return]
