@@ -69,7 +69,7 @@ def manifest_of(
             "fingerprints": dict(data.fingerprints),
         },
         seed=request.seed,
-        preprocessing=artifact_config.preprocessing_settings(task, steps.tokenizer),
+        preprocessing=artifact_config.preprocessing_settings(task, steps.tokenizer(graph.checkpoint)),
         decoding=artifact_config.decoding_settings(task),
         metrics=dict(artifact.evaluation.metrics),
         host=host.describe(),

@@ -13,9 +13,12 @@ from typing import Any
 
 from compressor import processor
 from compressor.cache import make_key
+from compressor.config.paths import expanded
 from compressor.config.schema import to_mapping
+from compressor.data.reading import require_readable
 from compressor.devices import host
 from compressor.disk import write_text
+from compressor.models.locate import locate
 from compressor.request import PassEntry, Request, StageEntry
 
 EXPORT_VERSION = 3
@@ -45,10 +48,11 @@ class Keys:
                 "source": source,
                 "teacher": teacher,
                 "task": self._task(),
-                "data": self._data(entry.spec.reads),
+                "data": self._data(entry.spec.parts_read(entry.settings)),
                 "seed": self.request.seed,
                 "precision": precision(entry.settings),
                 "libraries": versions(_TRAINING),
+                **self._files(entry.settings),
             },
         )
 
@@ -114,6 +118,21 @@ class Keys:
                 "libraries": versions(("onnxruntime",)),
             },
         )
+
+    def _files(self, settings: Any) -> dict[str, Any]:
+        """Contents of what a stage's settings name by `files()` and `checkpoints()`; nothing where they name nothing.
+
+        Raises `DataError` for a file that cannot be read, `CheckpointError` for a checkpoint that is not there.
+        """
+        files = settings.files() if hasattr(settings, "files") else []
+        folders = settings.checkpoints() if hasattr(settings, "checkpoints") else []
+        if not files and not folders:
+            return {}
+        for path in files:
+            require_readable(expanded(path))
+        memo = self.request.output / ".cache" / ".fingerprints.json"
+        found = {path: file_fingerprint(expanded(path)) for path in files}
+        return {"files": found | {path: folder_fingerprint(locate(path), memo) for path in folders}}
 
     def _task(self) -> dict[str, Any]:
         return {"name": self.request.task, "features": to_mapping(self.request.features), "labels": list(self.labels)}

@@ -67,13 +67,18 @@ def make_row(
 
 
 def with_speed(steps: Steps, rows: Sequence[Row]) -> list[Row]:
-    """The same rows with their speed, all measured in one go, in turn, on the same input."""
+    """The same rows with their speed, all measured in one go, in turn, on the same texts at the same length."""
     request = steps.request
     settings: MeasureSettings = request.measure
     length = settings.length or steps.task.max_length
-    batch = inputs.of_length(steps.features, length, settings.batch_size)
     asked = [
-        local.Row(row.name, row.graph.path, batch, row.keep if request.dial == "required" else None) for row in rows
+        local.Row(
+            row.name,
+            row.graph.path,
+            inputs.of_length(steps.features(row.graph.checkpoint), length, settings.batch_size),
+            row.keep if request.dial == "required" else None,
+        )
+        for row in rows
     ]
     with steps.progress.bar("measure speed", len(asked) * (settings.rounds + 1)) as bar:
         note: Callable[[str], None] = lambda name: bar.advance(note=name)  # noqa: E731

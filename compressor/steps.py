@@ -50,14 +50,20 @@ class Check:
     parity: Parity
 
 
+@dataclass
+class _Reader:
+    """A tokenizer and what it makes of the held-out examples."""
+
+    tokenizer: PreTrainedTokenizerBase
+    features: list[Feature] | None = None
+
+
 class Steps:
     """Makes the results of one request, or finds them in the cache."""
 
     def __init__(
         self, request: Request, task: Task, data: Splits, teacher: Checkpoint, cache: Cache, progress: Progress
     ) -> None:
-        from compressor.models.checkpoint import load_tokenizer
-
         self.request = request
         self.task = task
         self.data = data
@@ -65,15 +71,33 @@ class Steps:
         self.cache = cache
         self.progress = progress
         self.keys = Keys(request, task.labels, data.fingerprints)
-        self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(teacher.path)
-        self._features: list[Feature] | None = None
+        self._readers: list[_Reader] = []
+        self._by_key: dict[str, _Reader] = {}
 
-    @property
-    def features(self) -> Sequence[Feature]:
-        """Model inputs of the held-out examples."""
-        if self._features is None:
-            self._features = self.task.features(self.data.dev, self.tokenizer, labelled=False)
-        return self._features
+    def tokenizer(self, checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
+        """A checkpoint's tokenizer: a stage may have pruned its vocabulary."""
+        return self._reader(checkpoint).tokenizer
+
+    def features(self, checkpoint: Checkpoint) -> Sequence[Feature]:
+        """Model inputs of the held-out examples, as a checkpoint's tokenizer cuts them."""
+        reader = self._reader(checkpoint)
+        if reader.features is None:
+            reader.features = self.task.features(self.data.dev, reader.tokenizer, labelled=False)
+        return reader.features
+
+    def _reader(self, checkpoint: Checkpoint) -> _Reader:
+        """One for all checkpoints of the same vocabulary."""
+        if checkpoint.key not in self._by_key:
+            from compressor.models.checkpoint import load_tokenizer
+
+            tokenizer = load_tokenizer(checkpoint.path)
+            vocabulary = tokenizer.get_vocab()
+            known = next((one for one in self._readers if one.tokenizer.get_vocab() == vocabulary), None)
+            if known is None:
+                known = _Reader(tokenizer)
+                self._readers.append(known)
+            self._by_key[checkpoint.key] = known
+        return self._by_key[checkpoint.key]
 
     def stage(self, entry: StageEntry, source: Checkpoint) -> tuple[Checkpoint, float]:
         """A stage's checkpoint, and the seconds that it took when it was made."""
@@ -91,7 +115,7 @@ class Steps:
             )
             entry.spec.load_run()(source, entry.settings, context)
 
-        missing = [part for part in entry.spec.reads if not self.data.part(part)]
+        missing = [part for part in entry.spec.parts_read(entry.settings) if not self.data.part(part)]
         if missing and entry.key == TEACHER:
             raise DataError(
                 f"the teacher has no head for {self.task.name} and '{self.data.name}' has no {missing[0]} data to "
@@ -123,7 +147,7 @@ class Steps:
             context = PassContext(
                 task=self.task,
                 data=self.data,
-                tokenizer=self.tokenizer,
+                tokenizer=self.tokenizer(source.checkpoint),
                 checkpoint=source.checkpoint,
                 device=self.request.device,
                 seed=self.request.seed,
@@ -146,22 +170,23 @@ class Steps:
         from compressor.validation.parity import compare
 
         def measure(output: Path, work: Path) -> dict[str, Any]:
-            with self.progress.bar("evaluate", len(self.features)) as bar:
+            rows = self.features(graph.checkpoint)
+            with self.progress.bar("evaluate", len(rows)) as bar:
                 done = 0
 
-                def on_rows(rows: int) -> None:
+                def on_rows(count: int) -> None:
                     nonlocal done
-                    bar.advance(rows - done)
-                    done = rows
+                    bar.advance(count - done)
+                    done = count
 
                 found = evaluate(
                     graph.path,
                     self.task,
                     self.data.dev,
-                    self.tokenizer,
+                    self.tokenizer(graph.checkpoint),
                     self.request.device,
                     keep,
-                    features=self.features,
+                    features=rows,
                     on_rows=on_rows,
                 )
             np.save(output / "scores.npy", found.example_scores)
@@ -170,9 +195,8 @@ class Steps:
 
         def follow(output: Path, work: Path) -> dict[str, Any]:
             tolerance = self.request.export.parity_tolerance
-            found = compare(
-                plain.checkpoint, plain.path, self.task, self.tokenizer, self.data.dev[:64], tolerance=tolerance
-            )
+            tokenizer = self.tokenizer(plain.checkpoint)
+            found = compare(plain.checkpoint, plain.path, self.task, tokenizer, self.data.dev[:64], tolerance=tolerance)
             return asdict(found)
 
         evaluation = self.cache.get_or_make(

@@ -15,8 +15,12 @@ from compressor.stages.context import Checkpoint, StageContext
 RunStage = Callable[[Checkpoint, object, StageContext], Checkpoint]
 REASONS = {
     "adaptive_depth": "a model with exits: it would train the last layer alone. Put adaptive_depth behind it",
+    "low_rank": "a model whose matrices are products already: put low_rank behind it",
+    "shared_layers": "a model whose layers share their weights: put share_layers behind it",
 }
 """Why a stage refuses a kind of structure."""
+NOT_PLAIN = ("low_rank", "shared_layers")
+"""Kinds whose layers have no matrices of their own that could be cut."""
 Shape = Callable[[dict[str, Any], dict[str, Any], Any], dict[str, Any]]
 
 
@@ -27,7 +31,8 @@ class StageSpec:
     `settings` and `run` are "module:attribute"; the settings module imports nothing heavy.
     `version` is raised when the same settings would give another result (part of the cache key).
     `refuses`: kinds of structure that a model must not have before it, see `REASONS`.
-    `reads` names the data parts that the stage depends on: "train", "calibration", "search".
+    `reads` names the data parts that the stage depends on: "train", "calibration", "search"; where that depends on
+    its settings, they have a method `reads` that goes before.
     `changes` says what it improves: "size", "speed", "accuracy" ... `shape` lets `plan` foretell size and MACs.
     """
 
@@ -64,6 +69,11 @@ class StageSpec:
         if self.check:
             cast(Callable[[Any, TaskName], object], load(self.check))(settings, task)
 
+    def parts_read(self, settings: Any) -> tuple[str, ...]:
+        """The data parts that the stage depends on with these settings."""
+        by_settings: Callable[[], tuple[str, ...]] | None = getattr(settings, "reads", None)
+        return by_settings() if by_settings else self.reads
+
     def load_run(self) -> RunStage:
         """The function that does the work (imports torch)."""
         return cast(RunStage, load(self.run))
@@ -83,10 +93,22 @@ STAGES: dict[str, StageSpec] = {
             version=1,
         ),
         StageSpec(
+            name="prune_vocabulary",
+            family="embedding compression",
+            paper="Zhao et al. 2019; Ganesh et al. 2021",
+            summary="keep the word pieces that the texts use",
+            changes="size",
+            settings="compressor.stages.prune_vocabulary.settings:PruneVocabularySettings",
+            run="compressor.stages.prune_vocabulary.stage:run",
+            version=1,
+            refuses=(),
+            shape="compressor.stages.prune_vocabulary.shape:shape",
+        ),
+        StageSpec(
             name="drop_layers",
             family="structured pruning",
             paper="Sajjad et al. 2020",
-            summary="keep chosen encoder layers",
+            summary="keep chosen encoder layers, by position or by importance",
             changes="size, speed",
             settings="compressor.stages.drop_layers.settings:DropLayersSettings",
             run="compressor.stages.drop_layers.stage:run",
@@ -94,6 +116,29 @@ STAGES: dict[str, StageSpec] = {
             reads=(),
             refuses=(),
             shape="compressor.stages.drop_layers.shape:shape",
+        ),
+        StageSpec(
+            name="prune_weights",
+            family="unstructured pruning",
+            paper="Gordon et al. 2020; Sanh et al. 2020 (movement pruning)",
+            summary="set single weights to zero, by size or by movement, while training",
+            changes="size (of the checkpoint; graphs stay dense)",
+            settings="compressor.stages.prune_weights.settings:PruneWeightsSettings",
+            run="compressor.stages.prune_weights.stage:run",
+            version=1,
+            shape="compressor.stages.prune_weights.shape:shape",
+        ),
+        StageSpec(
+            name="prune_widths",
+            family="structured pruning",
+            paper="Michel et al. 2019; McCarley 2019; Khetan & Karnin 2020",
+            summary="keep the most important attention heads, feed-forward units and hidden dimensions",
+            changes="size, speed",
+            settings="compressor.stages.prune_widths.settings:PruneWidthsSettings",
+            run="compressor.stages.prune_widths.stage:run",
+            version=1,
+            refuses=("adaptive_depth", *NOT_PLAIN),
+            shape="compressor.stages.prune_widths.shape:shape",
         ),
         StageSpec(
             name="distill",

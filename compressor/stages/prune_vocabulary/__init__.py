@@ -1,0 +1,1 @@
+"""A smaller vocabulary: the pieces that the texts use, with the tokenizer, the ids and the embedding rows."""
