@@ -3,7 +3,8 @@
 For each data set (`--sets`): `teacher` fine-tunes the encoder, `plain` makes students of 1 to 5 layers, `dact`,
 `deebert` and `pabee` train exits on the teacher, `graphs` exports, fuses and quantizes, `quality` answers the whole
 test part text by text at every setting, `speed` times a sample of it (rows in turn, processes of their own), `full`
-times runs of all layers, `table` writes the page. Each part is skipped where its result is there; `--work` keeps everything between calls.
+times runs of all layers, `table` writes the page. Each part is skipped where its result is there; `--work` keeps
+everything between calls.
 """
 
 from __future__ import annotations
@@ -85,6 +86,12 @@ def dact(bench: Bench) -> None:
     """DACT at every price of a layer."""
     for tau in TAUS:
         exits(bench, dact_graph(tau), method="dact", tau=tau, learning_rate=1e-4)
+
+
+def dact_exits(bench: Bench) -> None:
+    """DACT with the exits' own losses beside it."""
+    for tau in TAUS:
+        exits(bench, dact_graph(tau, exits=True), method="dact", tau=tau, exit_loss=1.0, learning_rate=1e-4)
 
 
 def deebert(bench: Bench) -> None:
@@ -192,6 +199,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "teacher": teacher,
     "plain": plain,
     "dact": dact,
+    "dact_exits": dact_exits,
     "deebert": deebert,
     "pabee": pabee,
     "graphs": graphs,

@@ -1,7 +1,7 @@
 """Answers and times of rows of the table, text by text, in this process and nothing else: JSON request in, JSON out.
 
-`python row_run.py REQUEST.json` runs every batch of the request (rows of one length) at every setting, and gives for each
-setting the logits and the layers run of each batch's first row, and the milliseconds; `passes` 0 leaves the clock out.
+`python row_run.py REQUEST.json` runs every batch of the request (rows of one length) at every setting. For each setting
+it gives the logits and the layers run of each batch's first row, and the milliseconds; `passes` 0 leaves the clock out.
 """
 
 from __future__ import annotations

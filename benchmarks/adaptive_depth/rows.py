@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 from compressor.graph.dial import NEVER
 
@@ -34,19 +35,20 @@ class Row:
         return self.graph if self.setting is None else f"{self.graph}@{self.setting:g}"
 
 
-def dact_graph(tau: float) -> str:
-    """Key of the model that was trained at this price of a layer."""
-    return f"dact-{tau:g}"
+def dact_graph(tau: float, *, exits: bool = False) -> str:
+    """Key of the model that was trained at this price of a layer, with the exits' own losses or without."""
+    return f"dact{'-exits' if exits else ''}-{tau:g}"
 
 
 def rows(several: bool) -> list[Row]:
     """All rows for data with one label a text, or `several`."""
     listed = [Row("plain", "teacher", f"all {LAYERS} layers, no exits")]
     listed += [Row("plain", f"plain-{count}", f"{count} layers, no exits") for count in range(1, LAYERS)]
-    for tau in TAUS:
-        key = dact_graph(tau)
-        listed.append(Row("dact", key, f"DACT, tau {tau:g}, all layers", NEVER["dact"]))
-        listed += [Row("dact", key, f"DACT, tau {tau:g}, margin {margin:g}", margin) for margin in MARGINS]
+    for with_exits, tau in product((False, True), TAUS):
+        method, name = ("dact_exits", "DACT + exit losses") if with_exits else ("dact", "DACT")
+        key = dact_graph(tau, exits=with_exits)
+        listed.append(Row(method, key, f"{name}, tau {tau:g}, all layers", NEVER["dact"]))
+        listed += [Row(method, key, f"{name}, tau {tau:g}, margin {margin:g}", margin) for margin in MARGINS]
     listed.append(Row("deebert", "deebert", "DeeBERT, all layers", NEVER["deebert"]))
     for entropy in LABEL_ENTROPIES if several else ENTROPIES:
         listed.append(Row("deebert", "deebert", f"DeeBERT, entropy below {entropy:g}", entropy))

@@ -14,7 +14,13 @@ from rows import LAYERS, SHAPES, Row, rows
 from compressor.devices import host
 from compressor.validation.bootstrap import paired_interval
 
-METHODS = {"dact": "DACT", "deebert": "DeeBERT", "pabee": "PABEE", "plain": "plain students"}
+METHODS = {
+    "dact": "DACT",
+    "dact_exits": "DACT + exit losses",
+    "deebert": "DeeBERT",
+    "pabee": "PABEE",
+    "plain": "plain students",
+}
 HEAD = (
     "row", "metric", "against all layers [95 %]", "mean layers", "mean ms", "p50 ms", "p90 ms", "of the full run",
 )  # fmt: skip

@@ -84,5 +84,5 @@ def test_short_texts_come_first_among_equals_and_long_ones_are_cut() -> None:
 
 def test_stages_that_would_ignore_the_exits_are_refused_before_any_work(tmp_path: Path) -> None:
     asked = request("pabee", tmp_path, "+recipe.stages.finetune={epochs: 1}")
-    with pytest.raises(RequestError, match="put adaptive_depth behind"):
+    with pytest.raises(RequestError, match="Put adaptive_depth behind"):
         run(asked)

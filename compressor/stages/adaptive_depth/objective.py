@@ -89,7 +89,12 @@ class ExitsObjective:
         settings, several = self.settings, self.task.multi_label
         if settings.method == "dact":
             target = labels[self.task.label_names[0]]
-            return dact_loss(said, target, tau=settings.tau, ponder=settings.ponder, several=several)
-        shares = weights_of(settings.method, len(said))
+            loss = dact_loss(said, target, tau=settings.tau, ponder=settings.ponder, several=several)
+            return loss + settings.exit_loss * self._exits(said, labels) if settings.exit_loss else loss
+        return self._exits(said, labels)
+
+    def _exits(self, said: list[Answer], labels: Mapping[str, Tensor]) -> Tensor:
+        """The layers' own losses, weighed by the method (DACT's as PABEE's)."""
+        shares = weights_of(self.settings.method, len(said))
         losses = [self.task.loss({"logits": answer.logits}, labels) for answer in said]
         return torch.stack([share * loss for share, loss in zip(shares, losses, strict=True) if share]).sum()

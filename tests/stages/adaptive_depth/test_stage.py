@@ -67,6 +67,24 @@ def test_weights_of_the_layers() -> None:
     assert weights_of("pabee", 3) == pytest.approx([1 / 6, 2 / 6, 3 / 6])
 
 
+def test_dact_can_learn_its_exits_losses_too(tmp_path: Path) -> None:
+    task = tiny_task("text-classification")
+    source = make_checkpoint(tmp_path, task, layers=3)
+    settings = AdaptiveDepthSettings(method="dact", max_steps=1)
+    model: Any = checkpoint.load(stage.run(source, settings, make_context(tmp_path, task, source)).path, task)
+    tokenizer = checkpoint.load_tokenizer(source.path)
+    features = task.features(make_examples(task.name, 6), tokenizer, labelled=True)
+    inputs, labels = collate(features, tokenizer, task)
+
+    def loss(**values: Any) -> float:
+        settings = AdaptiveDepthSettings(**values)
+        (found,) = ExitsObjective(task, settings, None, 0)(model, inputs, labels, 0)
+        return float(found)
+
+    alone, exits, both = loss(method="dact"), loss(method="pabee"), loss(method="dact", exit_loss=0.5)
+    assert both == pytest.approx(alone + 0.5 * exits, rel=1e-5)
+
+
 @pytest.mark.parametrize("method", ["deebert", "pabee"])
 def test_exits_learn_the_task_loss(tmp_path: Path, method: Any) -> None:
     task = tiny_task("text-classification")
