@@ -56,8 +56,12 @@ def export(checkpoint: Checkpoint, task: Task, target: Path, *, opset: int, dial
         names.append("token_type_ids")
     inputs = {name: dict(_TOKENS) for name in names}
     outputs = {name: dict(_TOKENS) if task.restores_tokens else {0: BATCH} for name in task.output_names}
-    if structure.is_stock:
+    if structure.computes_as_stock:
         trace(_with_eager_attention(model), target, task=task.name, inputs=inputs, outputs=outputs, opset=opset)
+        graph = load(target)
+        name_weights_directly(graph.graph)
+    elif structure.other_encoder:
+        trace(model, target, task=task.name, inputs=inputs, outputs=outputs, opset=opset)
         graph = load(target)
         name_weights_directly(graph.graph)
     else:

@@ -6,6 +6,7 @@ fails with an error; the stock type and the structure stand under `compressor` i
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,14 +22,24 @@ from compressor.models.config_file import CONFIG, head_outputs, labels_of, read_
 from compressor.models.families import Family, base_model_type, family_of
 from compressor.models.kinds import make, structure_of
 from compressor.models.locate import locate
-from compressor.models.structure import MODEL_TYPE, Structure
+from compressor.models.structure import Structure, with_structure
 from compressor.models.weights import read_shapes, read_weights, write_weights
 from compressor.tasks.base import Task
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["build", "has_head", "load", "load_tokenizer", "read_config", "save", "structure_of", "write"]
+__all__ = [
+    "build",
+    "has_head",
+    "load",
+    "load_tokenizer",
+    "load_without_dials",
+    "read_config",
+    "save",
+    "structure_of",
+    "write",
+]
 
 _OTHER_HEADS = (  # of pre-training or of other tasks; not needed, so not read
     "cls.",
@@ -66,6 +77,23 @@ def load(path: str | Path, task: Task, *, new_head: bool = False, seed: int = 0)
     model = build(config, task, where=where, seed=seed)
     _assign(model, weights, family, where, new_head=new_head)
     return model
+
+
+def load_without_dials(path: str | Path, task: Task) -> PreTrainedModel:
+    """Load a checkpoint as a model that runs every layer on every token: without exits, lengths and their dials.
+
+    For tools that run the encoder's layers one by one. Errors as `load`.
+    """
+    model = load(path, task)
+    structure = dataclasses.replace(structure_of(model), length_adaptive=None, adaptive_depth=None)
+    if structure == structure_of(model):
+        return model
+    config = {**read_config(locate(path)), "compressor": {"structure": structure.to_config()}}
+    config["model_type"] = base_model_type(read_config(locate(path)))
+    whole = build(config, task, where=str(path))
+    weights = model.state_dict()
+    whole.load_state_dict({name: weights[name] for name in whole.state_dict()})
+    return whole
 
 
 def build(config: Mapping[str, Any], task: Task, *, where: str = "the config", seed: int = 0) -> PreTrainedModel:
@@ -118,7 +146,7 @@ def write(
         tokenizer.save_pretrained(str(folder))
     except OSError as error:
         raise StorageError(f"cannot write the checkpoint {folder}: {error}. Is the disk full?") from error
-    write_weights(weights, folder)
+    write_weights(weights, folder, sparse=Structure.from_config(config).sparse is not None)
 
 
 def config_to_save(model: nn.Module) -> dict[str, Any]:
@@ -128,11 +156,7 @@ def config_to_save(model: nn.Module) -> dict[str, Any]:
     values["dtype"] = "float32"
     values.pop("torch_dtype", None)
     values["architectures"] = [getattr(model, "stock_class", type(model)).__name__]
-    structure = structure_of(model)
-    if not structure.is_stock:
-        values["compressor"] = {"base_model_type": values["model_type"], "structure": structure.to_config()}
-        values["model_type"] = MODEL_TYPE
-    return values
+    return with_structure(values, structure_of(model))
 
 
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:

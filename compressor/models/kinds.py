@@ -13,8 +13,10 @@ from typing import Any, TypeVar, cast
 from torch import nn
 
 from compressor.models.adaptive_depth import make_adaptive_depth
+from compressor.models.convolutional import make_convolutional
 from compressor.models.length_adaptive import make_length_adaptive
 from compressor.models.low_rank import make_embedding_rank, make_low_rank
+from compressor.models.recurrent import make_recurrent
 from compressor.models.shared_layers import make_shared_layers
 from compressor.models.sparse import make_sparse
 from compressor.models.structure import Structure
@@ -28,6 +30,8 @@ _MAKE: dict[str, Callable[[Any, Any], Any]] = {
     "low_rank": make_low_rank,
     "shared_layers": make_shared_layers,
     "sparse": make_sparse,
+    "recurrent": make_recurrent,
+    "convolutional": make_convolutional,
     "length_adaptive": make_length_adaptive,
     "adaptive_depth": make_adaptive_depth,
 }

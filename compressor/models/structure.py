@@ -107,6 +107,33 @@ class Sparse:
 
 
 @settings
+class Recurrent:
+    """A BiLSTM stands in the place of the transformer layers; half of the hidden size is each direction's."""
+
+    layers: Count  # of the LSTM
+    embedding_size: Count | None = None  # width of the embeddings; None: the stock model's
+    summary: bool = True  # the state at position 0 sums the text up
+
+    def of_layers(self, kept: Sequence[int]) -> Recurrent:
+        """The same: it has no transformer layers."""
+        return self
+
+
+@settings
+class Convolutional:
+    """Convolutions over neighbouring tokens stand in the place of the transformer layers."""
+
+    windows: list[Count]  # tokens that the filters see at once; each window has an equal share of the hidden size
+    layers: Count = 1
+    embedding_size: Count | None = None  # width of the embeddings; None: the stock model's
+    summary: bool = True  # the state at position 0 sums the text up
+
+    def of_layers(self, kept: Sequence[int]) -> Convolutional:
+        """The same: it has no transformer layers."""
+        return self
+
+
+@settings
 class LengthAdaptive:
     """The encoder can drop tokens after each layer's attention (Length-Adaptive Transformer)."""
 
@@ -146,6 +173,8 @@ class Structure:
     low_rank: LowRank | None = None
     shared_layers: SharedLayers | None = None
     sparse: Sparse | None = None
+    recurrent: Recurrent | None = None
+    convolutional: Convolutional | None = None
     length_adaptive: LengthAdaptive | None = None
     adaptive_depth: AdaptiveDepth | None = None
 
@@ -158,6 +187,11 @@ class Structure:
     def computes_as_stock(self) -> bool:
         """Whether the model, once it is loaded, is a stock one: only its file is of another kind."""
         return not self.kinds().keys() - {"sparse"}
+
+    @property
+    def other_encoder(self) -> Recurrent | Convolutional | None:
+        """What stands in the place of the transformer layers; None: they are there."""
+        return self.recurrent or self.convolutional
 
     def to_config(self) -> dict[str, Any]:
         """The entry for `config.json`; kinds that do not apply are left out."""

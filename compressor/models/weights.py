@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from compressor.errors import CheckpointError, StorageError
+from compressor.models import zeros
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -45,16 +46,26 @@ def read_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
         return {name: tuple(tensor.shape) for name, tensor in read_weights(folder).items()}
     try:
         with safe_open(folder / WEIGHTS, framework="pt") as file:
-            return {_modern_name(name): tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+            shapes = zeros.shapes_in(file.metadata())
+            for name in set(file.keys()) - {part for whole in shapes for part in zeros.parts_of(whole)}:
+                shapes[name] = tuple(file.get_slice(name).get_shape())
+            return {_modern_name(name): shape for name, shape in shapes.items()}
+    except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(_damaged(folder / WEIGHTS, error)) from error
 
 
-def write_weights(weights: Mapping[str, torch.Tensor], folder: Path) -> None:
-    """Write weights as safetensors; raises `StorageError` where the disk refuses (it may be full)."""
+def write_weights(weights: Mapping[str, torch.Tensor], folder: Path, *, sparse: bool = False) -> None:
+    """Write weights as safetensors, with `sparse` without the zeros of matrices that have many (see `zeros`).
+
+    Raises `StorageError` where the disk refuses (it may be full).
+    """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    metadata = {"format": "pt"}
+    if sparse:
+        tensors, left_out = zeros.without_zeros(tensors)
+        metadata |= left_out
     try:
-        save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+        save_file(tensors, folder / WEIGHTS, metadata=metadata)
     except (SafetensorError, OSError) as error:
         raise StorageError(f"cannot write {folder / WEIGHTS}: {error}. Is the disk full?") from error
 
@@ -62,8 +73,9 @@ def write_weights(weights: Mapping[str, torch.Tensor], folder: Path) -> None:
 def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return zeros.with_zeros(tensors, zeros.shapes_in(file.metadata()))
+    except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(_damaged(path, error)) from error
 
 

@@ -17,8 +17,12 @@ REASONS = {
     "adaptive_depth": "a model with exits: it would train the last layer alone. Put adaptive_depth behind it",
     "low_rank": "a model whose matrices are products already: put low_rank behind it",
     "shared_layers": "a model whose layers share their weights: put share_layers behind it",
+    "recurrent": "a BiLSTM: it has no transformer layers. Put the stage before the distillation that makes it",
+    "convolutional": "a CNN: it has no transformer layers. Put the stage before the distillation that makes it",
 }
 """Why a stage refuses a kind of structure."""
+WITHOUT_LAYERS = ("recurrent", "convolutional")
+"""Kinds with another encoder in the place of the transformer layers."""
 NOT_PLAIN = ("low_rank", "shared_layers")
 """Kinds whose layers have no matrices of their own that could be cut."""
 Shape = Callable[[dict[str, Any], dict[str, Any], Any], dict[str, Any]]
@@ -31,6 +35,7 @@ class StageSpec:
     `settings` and `run` are "module:attribute"; the settings module imports nothing heavy.
     `version` is raised when the same settings would give another result (part of the cache key).
     `refuses`: kinds of structure that a model must not have before it, see `REASONS`.
+    `needs_layers`: it works on transformer layers, so that students without them are refused too.
     `reads` names the data parts that the stage depends on: "train", "calibration", "search"; where that depends on
     its settings, they have a method `reads` that goes before.
     `changes` says what it improves: "size", "speed", "accuracy" ... `shape` lets `plan` foretell size and MACs.
@@ -47,6 +52,7 @@ class StageSpec:
     reads: tuple[str, ...] = ("train",)
     tasks: tuple[TaskName, ...] = TASK_NAMES
     refuses: tuple[str, ...] = ("adaptive_depth",)
+    needs_layers: bool = True
     shape: str | None = None  # light: (config.json before, the teacher's, settings) -> config.json after
     check: str | None = None  # light: (settings, task); raises RequestError for settings that the task cannot have
 
@@ -61,7 +67,7 @@ class StageSpec:
     def check_structure(self, structure: Structure, key: str) -> None:
         """Raise `RequestError` for a model that the stage cannot work on; `key` is its name in the recipe."""
         for kind in structure.kinds():
-            if kind in self.refuses:
+            if kind in self.refuses or (self.needs_layers and kind in WITHOUT_LAYERS):
                 raise RequestError(f"stage '{key}' cannot work on {REASONS[kind]}.")
 
     def check_task(self, settings: Any, task: TaskName) -> None:
@@ -91,6 +97,7 @@ STAGES: dict[str, StageSpec] = {
             settings="compressor.stages.finetune.settings:FinetuneSettings",
             run="compressor.stages.finetune.stage:run",
             version=1,
+            needs_layers=False,
         ),
         StageSpec(
             name="prune_vocabulary",
@@ -102,6 +109,7 @@ STAGES: dict[str, StageSpec] = {
             run="compressor.stages.prune_vocabulary.stage:run",
             version=1,
             refuses=(),
+            needs_layers=False,
             shape="compressor.stages.prune_vocabulary.shape:shape",
         ),
         StageSpec(
@@ -143,12 +151,13 @@ STAGES: dict[str, StageSpec] = {
         StageSpec(
             name="distill",
             family="knowledge distillation",
-            paper="Hinton 2015; TinyBERT 2020; MiniLM 2020; MiniLMv2 2021",
-            summary="learn from the teacher's logits, hidden states, attention or relations",
+            paper="Hinton 2015; Tang 2019; TinyBERT 2020; MiniLM 2020; MiniLMv2 2021",
+            summary="learn from the teacher's logits, hidden states, attention or relations; also as BiLSTM or CNN",
             changes="accuracy (size and speed with a smaller student)",
             settings="compressor.stages.distill.settings:DistillSettings",
             run="compressor.stages.distill.stage:run",
-            version=1,
+            version=2,
+            needs_layers=False,
             shape="compressor.stages.distill.shape:shape",
         ),
         StageSpec(

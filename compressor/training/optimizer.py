@@ -5,6 +5,8 @@ A module can have a `learning_rate` of its own, a number: the peak for its own p
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 
 from compressor.config.training import TrainingSettings
@@ -19,9 +21,9 @@ def warmup_then_linear(step: int, total: int, warmup: float) -> float:
 
 
 def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Trainable parameters in groups: with weight decay, without (every bias and LayerNorm), with rates of their own."""
-    rates = {
-        id(parameter): module.learning_rate
+    """Trainable parameters in groups: with weight decay, without (every bias and LayerNorm), with their own rates."""
+    rates: dict[int, float] = {
+        id(parameter): cast(float, module.learning_rate)
         for module in model.modules()
         for parameter in module.parameters(recurse=False)
         if isinstance(getattr(module, "learning_rate", None), float)

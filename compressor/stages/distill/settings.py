@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from compressor.config.schema import Count, NonNegative, Positive, parse, settings
@@ -13,12 +15,39 @@ LOSSES = ("labels", "logits", "hidden", "cosine", "attention", "minilm", "relati
 
 @settings
 class StudentSettings:
-    """The shape of a new student with random weights; None: as the teacher's."""
+    """The shape of a new student with random weights; None: as the teacher's.
 
+    A bilstm (Tang et al. 2019) or a cnn (Kim 2014) keeps the teacher's word pieces and heads and has no transformer
+    layers: unset, it has one layer of hidden size 300 on embeddings of the same width.
+    """
+
+    kind: Literal["transformer", "bilstm", "cnn"] = "transformer"
     layers: Count | None = None
     hidden_size: Count | None = None
-    heads: Count | None = None
-    intermediate_size: Count | None = None
+    heads: Count | None = None  # transformer
+    intermediate_size: Count | None = None  # transformer
+    embedding_size: Count | None = None  # bilstm, cnn; None: the hidden size
+    windows: list[Count] | None = None  # cnn: tokens that the filters see; None: 3, 4 and 5
+    embeddings: Literal["auto", "random", "previous"] = "auto"  # start; previous: the stage before's, by SVD
+
+    def __post_init__(self) -> None:
+        """Refuse what this kind of student does not have."""
+        owners = {
+            "heads": ("transformer",),
+            "intermediate_size": ("transformer",),
+            "embedding_size": ("bilstm", "cnn"),
+            "windows": ("cnn",),
+        }
+        for key, kinds in owners.items():
+            if getattr(self, key) is not None and self.kind not in kinds:
+                raise RequestError(f"distill: a {self.kind} student has no {key}: it belongs to {' and '.join(kinds)}.")
+        if self.windows == []:
+            raise RequestError("distill: student.windows lists no window: give at least one.")
+
+    @property
+    def starts_from_embeddings(self) -> bool:
+        """Whether the word embeddings start from those of the stage before; auto: where there are no layers."""
+        return self.embeddings == "previous" or (self.embeddings == "auto" and self.kind != "transformer")
 
 
 @settings
@@ -53,3 +82,16 @@ class DistillSettings(TrainingSettings):
     def weights(self) -> dict[str, float]:
         """Weight of each loss by its name."""
         return {name: getattr(self, name) for name in LOSSES}
+
+
+def losses_beside(values: Mapping[str, Any], *, where: str) -> DistillSettings:
+    """The losses of a stage that learns from the teacher beside its own work; a mapping of what `distill` can be told.
+
+    Raises:
+        RequestError: A key that is not one of the losses' own: student and training are the stage's.
+    """
+    own = {"student", *(field.name for field in dataclasses.fields(TrainingSettings))}
+    for key in values:
+        if key in own:
+            raise RequestError(f"{where}: '{key}' belongs to the stage itself: set it there.")
+    return parse(DistillSettings, values, where=where)

@@ -5,15 +5,10 @@ The loss is the task's own cross-entropy; a checkpoint without a head for the ta
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-
-import torch
-
 from compressor.models import checkpoint as checkpoints
 from compressor.stages.context import Checkpoint, StageContext
 from compressor.stages.finetune.settings import FinetuneSettings
-from compressor.tasks.base import Task
-from compressor.training import Objective, train
+from compressor.training import task_loss, train
 
 
 def run(checkpoint: Checkpoint, settings: FinetuneSettings, context: StageContext) -> Checkpoint:
@@ -24,14 +19,3 @@ def run(checkpoint: Checkpoint, settings: FinetuneSettings, context: StageContex
     train(model, features, context.task, settings, task_loss(context.task), context, tokenizer, title="finetune")
     checkpoints.save(model, tokenizer, context.output)
     return Checkpoint(context.output, checkpoint.key)
-
-
-def task_loss(task: Task) -> Objective:
-    """One pass an update: the task's loss on the labels."""
-
-    def objective(
-        model: torch.nn.Module, inputs: Mapping[str, torch.Tensor], labels: Mapping[str, torch.Tensor], step: int
-    ) -> Iterator[torch.Tensor]:
-        yield task.loss(model(**inputs), labels)
-
-    return objective

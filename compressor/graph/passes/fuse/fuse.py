@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -34,10 +35,13 @@ def run(source: Path, target: Path, settings: object, context: PassContext) -> P
     """
     layout = _layout(cast(FuseSettings, settings), context.device)
     config = read_config(context.checkpoint.path)
+    if Structure.from_config(config).other_encoder:
+        shutil.copyfile(source, target)
+        return PassResult(target, {"layout": "none", "note": "no transformer layers: there is nothing to fuse"})
     model = load(source)
     if any(node.domain == MICROSOFT for node in model.graph.node):
         raise PassError(f"{source} holds fused operators already: run `fuse` once, right after the export.")
-    if not Structure.from_config(config).is_stock:
+    if not Structure.from_config(config).computes_as_stock:
         found = adaptive.fuse(model, config)
     elif layout == "rows":
         found = stock.fuse_in_rows(model, config)

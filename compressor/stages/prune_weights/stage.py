@@ -1,0 +1,63 @@
+"""The stage `prune_weights`: a model of which most weights are zero.
+
+Magnitude (Gordon et al. 2020): the smallest weights go. Movement (Sanh et al. 2020): those go that training moves
+towards zero; soft movement lets every weight whose score falls below a threshold go, and pays for scores.
+The zeros save space in a checkpoint, not time: ONNX graphs hold dense matrices, which standard hardware multiplies as
+fast as any others.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from compressor.models import checkpoint as checkpoints
+from compressor.models.families import family_of_model
+from compressor.models.sparse import make_sparse, zero_share
+from compressor.models.structure import Sparse
+from compressor.stages.context import Checkpoint, StageContext
+from compressor.stages.distill.lesson import lesson
+from compressor.stages.distill.student import load_student
+from compressor.stages.prune_weights.masked import MaskedWeights, with_weights
+from compressor.stages.prune_weights.objective import Pruning
+from compressor.stages.prune_weights.settings import PruneWeightsSettings
+from compressor.stages.prune_weights.shape import pruned_names, shape
+from compressor.training import task_loss, train, updates
+
+
+def run(source: Checkpoint, settings: PruneWeightsSettings, context: StageContext) -> Checkpoint:
+    """Prune while training, and write the checkpoint without its zeros to `context.output`.
+
+    Raises:
+        RequestError: A pattern that fits no matrix, or a teacher that the model cannot learn from.
+        CheckpointError: The checkpoint cannot be loaded for the task.
+        TrainingError: The loss is no longer a number.
+    """
+    config = checkpoints.read_config(source.path)
+    shape(config, checkpoints.read_config(context.teacher.path), settings)
+    losses = settings.losses()
+    if losses is None:
+        model: nn.Module = checkpoints.load(source.path, context.task)
+        tokenizer = checkpoints.load_tokenizer(source.path)
+        learner, learned = model, task_loss(context.task)
+    else:
+        model, tokenizer = load_student(source, context)
+        learner, learned = lesson(model, losses, context)
+    weights = MaskedWeights(with_weights(model, _names(model, config, settings)), settings)
+    features = context.task.features(context.data.train, tokenizer, labelled=True)
+    objective = Pruning(learned, weights, settings, updates(len(features), settings))
+    train(learner, features, context.task, settings, objective, context, tokenizer, title="prune_weights")
+    weights.choose(settings.sparsity)
+    share = zero_share(weights.apply())
+    checkpoints.save(make_sparse(model, Sparse(sparsity=settings.sparsity)), tokenizer, context.output)
+    size = sum(file.stat().st_size for file in context.output.glob("*.safetensors")) / 1e6
+    context.progress.line(
+        f"prune_weights: {100 * share:.1f} % of the pruned matrices' weights are zero; the checkpoint has {size:.1f} "
+        "MB, graphs stay dense"
+    )
+    return Checkpoint(context.output, source.key)
+
+
+def _names(model: nn.Module, config: dict[str, object], settings: PruneWeightsSettings) -> list[str]:
+    family = family_of_model(model)
+    words = [f"{family.backbone}.{family.embeddings}.word_embeddings"] if settings.embeddings else []
+    return [*pruned_names(config, settings), *words]
