@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from compressor.config.training import TrainingSettings
 from compressor.request import Request, build
 
 DATA = ["data.demo_train=40", "data.demo_dev=8", "data.calibration=4", "data.search=8"]
 INPUT = ["features.max_length=64", "features.doc_stride=16"]
 MEASURE = ["measure.runs=2", "measure.rounds=1", "measure.warmup=1", "gates.max_metric_drop=null"]
-TRAINING = ("finetune", "distill", "length_adaptive", "adaptive_depth")
 
 
 def settings(recipe: str, output: object, *more: str) -> list[str]:
@@ -19,7 +19,7 @@ def settings(recipe: str, output: object, *more: str) -> list[str]:
     else:
         base += INPUT[:1]
     for entry in request.stages:
-        if entry.spec.name in TRAINING:
+        if isinstance(entry.settings, TrainingSettings):
             base += [f"recipe.stages.{entry.key}.max_steps=2", f"recipe.stages.{entry.key}.batch_size=4"]
     for entry in request.passes:
         if entry.spec.name == "search_lengths":

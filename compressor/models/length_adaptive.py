@@ -48,6 +48,7 @@ class Dial:
     skip_layers: Collection[int] = ()
     kept: list[Tensor] | None = None  # given: collects the positions kept by each layer, [batch, k_i]
     ranks: list[Rank] | None = None  # given: collects what the first token pays to each where a layer drops
+    retention: Tensor | None = None  # [layers, ranks] in [0, 1]: tokens are scaled by it instead of dropped
     watch: Callable[[int, Tensor], bool] | None = None  # (layer, first token [batch, hidden]) after each; True: stop
 
 
@@ -98,8 +99,9 @@ def whole_inputs(model: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Te
     """Keyword arguments for a forward pass of any task model at full length, of the inputs that its family takes."""
     family = family_of_model(model)
     arguments = {name: value for name, value in inputs.items() if name != "token_type_ids" or family.has_token_types}
-    if getattr(model, "length_adaptive", None) is not None:
-        arguments["keep"] = torch.ones(len(family.layers_of(model)))
+    adaptive: LengthAdaptive | None = getattr(model, "length_adaptive", None)
+    if adaptive is not None:
+        arguments["keep"] = torch.ones(len(adaptive.keep))
     return arguments
 
 
@@ -128,6 +130,7 @@ class LengthAdaptiveModel(nn.Module):
         counts: Sequence[int] | None = None,
         skip_layers: Collection[int] = (),
         ranks: list[Rank] | None = None,
+        retention: Tensor | None = None,
         **stock: Any,
     ) -> Any:
         """Run the model at a length configuration.
@@ -141,11 +144,13 @@ class LengthAdaptiveModel(nn.Module):
             counts: Tokens that each layer keeps, instead of `keep`; clamped to what the layer before kept.
             skip_layers: Layers that are not run (LayerDrop); their length is handed on.
             ranks: Given: collects the attention that ranks tokens, an entry a layer that drops (`significance: first`).
+            retention: What the tokens of each rank of significance are multiplied by after each layer's attention,
+                instead of dropping any (PoWER-BERT's soft extraction), [layers, ranks]; see `stretched`.
             stock: Further arguments of the stock model, such as labels.
         """
         if token_type_ids is not None and family_of_model(self).has_token_types:
             stock["token_type_ids"] = token_type_ids
-        with self.dialled(Dial(keep, counts, skip_layers, ranks=ranks)):
+        with self.dialled(Dial(keep, counts, skip_layers, ranks=ranks, retention=retention)):
             return super().forward(input_ids=input_ids, attention_mask=attention_mask, **stock)
 
     @torch.no_grad()
@@ -193,11 +198,11 @@ class LengthAdaptiveBackbone(nn.Module):
         counts = self._counts(attention_mask)
         if output_hidden_states is None:
             output_hidden_states = cast(Any, self).config.output_hidden_states
-        hidden_states = [states]
+        hidden_states, retention = [states], self.dial.retention
         tokens = _Sequence(states, None if bool(attention_mask.all()) else attention_mask)
         for index, layer in enumerate(attrgetter(self.family.layers)(self)):
             if index not in self.dial.skip_layers:
-                self._run_layer(layer, tokens, counts[index])
+                self._run_layer(layer, tokens, counts[index], None if retention is None else retention[index])
             if self.dial.kept is not None:
                 self.dial.kept.append(_positions(tokens))
             if output_hidden_states:
@@ -235,10 +240,10 @@ class LengthAdaptiveBackbone(nn.Module):
         longest = int(real.sum(dim=1).max())
         return token_counts(longest, asked, settings.minimum, padded=real.shape[1])
 
-    def _run_layer(self, layer: nn.Module, tokens: _Sequence, count: int) -> None:
-        """One encoder layer; changes `tokens`."""
+    def _run_layer(self, layer: nn.Module, tokens: _Sequence, count: int, retention: Tensor | None = None) -> None:
+        """One encoder layer; changes `tokens`. With `retention` [ranks] they come in order of significance."""
         family = self.family
-        keeps_all = count >= tokens.hidden.shape[1]
+        keeps_all = count >= tokens.hidden.shape[1] and retention is None
         query = attrgetter(family.query)(layer)
         hidden = tokens.hidden
         paid: list[Tensor] | None = None if self.dial.ranks is None else []
@@ -261,6 +266,8 @@ class LengthAdaptiveBackbone(nn.Module):
             attended = attrgetter(family.attention_output_dropout)(layer)(attended)
         residual = hidden if keeps_all else self._drop(tokens, order, count)
         attended = attrgetter(family.attention_norm)(layer)(attended + residual)
+        if retention is not None:
+            attended = attended * self._retained(retention, tokens)
         inner = attrgetter(family.activation)(layer)(attrgetter(family.feed_forward_in)(layer)(attended))
         output = attrgetter(family.feed_forward_dropout)(layer)(attrgetter(family.feed_forward_out)(layer)(inner))
         tokens.hidden = attrgetter(family.feed_forward_norm)(layer)(output + attended)
@@ -278,6 +285,18 @@ class LengthAdaptiveBackbone(nn.Module):
             tokens.mask = tokens.mask.gather(1, kept)
         return gather_tokens(tokens.hidden, kept)
 
+    def _retained(self, retention: Tensor, tokens: _Sequence) -> Tensor:
+        """What each token, by its rank among those of its text, is multiplied by, [batch, k, 1]."""
+        batch, length, _ = tokens.hidden.shape
+        if tokens.mask is None:
+            real = torch.full((batch,), length, device=tokens.hidden.device)
+        else:
+            real = (tokens.mask != 0).sum(dim=1)
+        factors = stretched(retention, real, length)
+        if self.length_adaptive.protect_first:
+            factors = torch.cat([torch.ones_like(factors[:, :1]), factors[:, 1:]], dim=1)
+        return factors.unsqueeze(-1)
+
     def _attention_dropout(self) -> float:
         return float(getattr(cast(Any, self).config, self.family.attention_dropout_key))
 
@@ -290,6 +309,22 @@ def gather_tokens(states: Tensor, index: Tensor) -> Tensor:
     batch, length, width = states.shape
     first_row = torch.arange(batch, device=index.device).unsqueeze(1) * length
     return states.reshape(-1, width)[index + first_row]
+
+
+def stretched(retention: Tensor, counts: Tensor, length: int) -> Tensor:
+    """One curve over ranks for texts of any length: [ranks] and int64 [batch] to [batch, length].
+
+    The k-th of n tokens gets the curve's mean between k/n and (k+1)/n of its width: with n ranks the curve itself, and
+    always the same mean over a text's tokens. What comes behind a text's n tokens gets the curve's last value.
+    """
+    ranks = retention.shape[0]
+    edges = torch.arange(length + 1, device=retention.device) / counts.clamp(min=1).unsqueeze(1)
+    edges = edges.clamp(max=1) * ranks  # [batch, length + 1]
+    below = edges.floor().clamp(max=ranks - 1).long()
+    total = torch.cat([retention.new_zeros(1), retention.cumsum(0)])[below] + (edges - below) * retention[below]
+    width = edges.diff(dim=1)
+    behind = width <= 0
+    return torch.where(behind, retention[-1], total.diff(dim=1) / width.masked_fill(behind, 1))
 
 
 def _restored(tokens: _Sequence) -> Tensor:

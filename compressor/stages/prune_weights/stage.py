@@ -41,7 +41,7 @@ def run(source: Checkpoint, settings: PruneWeightsSettings, context: StageContex
         learner, learned = model, task_loss(context.task)
     else:
         model, tokenizer = load_student(source, context)
-        learner, learned = lesson(model, losses, context)
+        learner, learned = lesson(model, losses, context, tokenizer=tokenizer)
     weights = MaskedWeights(with_weights(model, _names(model, config, settings)), settings)
     features = context.task.features(context.data.train, tokenizer, labelled=True)
     objective = Pruning(learned, weights, settings, updates(len(features), settings))

@@ -1,0 +1,1 @@
+"""Learn how many tokens each layer keeps, and keep that many (PoWER-BERT)."""

@@ -1,0 +1,56 @@
+"""The stage from checkpoint to checkpoint, and to a graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compressor.models import checkpoint
+from compressor.models.structure import Structure
+from compressor.stages.power_bert import stage
+from compressor.stages.power_bert.settings import PowerBertSettings
+from compressor.stages.power_bert.shape import shape
+from tests.graph.exported import difference, export_model, fuse, inputs_of, masks, run_graph, run_torch
+from tests.stages.distill.conftest import make_checkpoint, make_context, tiny_task
+
+QUICK: dict[str, Any] = {"max_steps": 4, "batch_size": 4, "warmup": 0.0}
+
+
+@pytest.mark.parametrize("name", ["question-answering", "text-classification", "token-classification"])
+def test_a_high_price_drops_tokens_from_layer_to_layer(tmp_path: Path, name: str) -> None:
+    task = tiny_task(name)
+    source = make_checkpoint(tmp_path / "source", task, layers=3)
+    settings = PowerBertSettings(price=10.0, retention_learning_rate=0.2, ranks=10, **QUICK)
+    result = stage.run(source, settings, make_context(tmp_path, task, source))
+    model: Any = checkpoint.load(result.path, task)
+    adaptive = checkpoint.structure_of(model).length_adaptive
+    assert adaptive is not None
+    assert adaptive.restore == task.restores_tokens == (not adaptive.protect_first)
+    assert adaptive.keep == sorted(adaptive.keep, reverse=True)
+    assert adaptive.keep[-1] < 0.9
+    before, after = checkpoint.load(source.path, task).state_dict(), model.state_dict()
+    assert before.keys() == after.keys()
+    assert any(not before[key].equal(after[key]) for key in before)
+    graph = export_model(result.path, task)
+    fused = fuse(graph, result.path, task=task).path
+    inputs = {key: value % 39 for key, value in inputs_of(masks()["full"]).items()}
+    for path in (graph, fused):
+        assert difference(run_graph(path, inputs), run_torch(model, task, inputs)) < 1e-4
+
+
+def test_tokens_without_a_price_stay(tmp_path: Path) -> None:
+    task = tiny_task("text-classification")
+    source = make_checkpoint(tmp_path / "source", task)
+    settings = PowerBertSettings(price=0.0, retention_learning_rate=1e-6, **QUICK)
+    result = stage.run(source, settings, make_context(tmp_path, task, source))
+    adaptive = Structure.from_config(checkpoint.read_config(result.path)).length_adaptive
+    assert adaptive is not None and adaptive.keep == [1.0, 1.0]
+
+
+def test_plan_knows_the_shape_but_not_what_is_learned(tmp_path: Path) -> None:
+    config = checkpoint.read_config(make_checkpoint(tmp_path, tiny_task("question-answering"), layers=3).path)
+    after = Structure.from_config(shape(config, config, PowerBertSettings(minimum=4)))
+    assert after.length_adaptive is not None
+    assert (after.length_adaptive.keep, after.length_adaptive.minimum) == ([1.0] * 3, 4)
