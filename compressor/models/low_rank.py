@@ -59,9 +59,15 @@ def make_low_rank(model: Model, settings: LowRank) -> Model:
         rows, columns = weight.shape
         if rank > min(rows, columns):
             raise CheckpointError(f"low_rank: rank {rank} is larger than '{name}', which is {rows} x {columns}.")
-        model.set_submodule(name, LowRankLinear(columns, rows, rank, bias=bias is not None))
+        replace_module(model, name, LowRankLinear(columns, rows, rank, bias=bias is not None))
     cast(Any, model).low_rank = settings
     return model
+
+
+def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
+    """Put a module in the place of the one with a dotted name."""
+    parent, _, last = name.rpartition(".")
+    setattr(model.get_submodule(parent), last, module)
 
 
 def dense(layer: nn.Linear | LowRankLinear) -> tuple[Tensor, Tensor | None]:
@@ -95,7 +101,7 @@ def make_embedding_rank(model: Model, settings: EmbeddingRank) -> Model:
         )
     new = FactorizedEmbedding(table.num_embeddings, settings.rank, width, table.padding_idx)
     family = family_of_model(model)
-    setattr(getattr(family.backbone_of(model), family.embeddings), WORDS, new)
+    replace_module(model, f"{family.backbone}.{family.embeddings}.{WORDS}", new)
     cast(Any, model).embedding_rank = settings
     return model
 

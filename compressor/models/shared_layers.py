@@ -9,6 +9,7 @@ from torch import nn
 
 from compressor.errors import CheckpointError
 from compressor.models.families import family_of_model
+from compressor.models.low_rank import replace_module
 from compressor.models.structure import SharedLayers
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -54,8 +55,8 @@ def make_shared_layers(model: Model, settings: SharedLayers) -> Model:
         raise CheckpointError(
             f"shared_layers has {len(settings.layers)} entries, the model has {len(layers)} layers: give one a layer."
         )
-    path = f"{family.backbone}.{family.layers}"
-    model.set_submodule(path, LayersInTurn(list(layers), list(settings.layers)))
+    in_turn = LayersInTurn(list(layers), list(settings.layers))
+    replace_module(model, f"{family.backbone}.{family.layers}", in_turn)
     cast(Any, model).shared_layers = settings
     return model
 

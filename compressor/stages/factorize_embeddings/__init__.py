@@ -1,0 +1,1 @@
+"""Word embeddings as a narrow table and one matrix that all words share."""

@@ -1,0 +1,1 @@
+"""Linear layers as products of two smaller ones, by (weighted) singular values."""

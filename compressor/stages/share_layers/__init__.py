@@ -1,0 +1,1 @@
+"""Encoder layers that share one set of weights."""
