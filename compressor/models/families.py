@@ -86,6 +86,12 @@ class Family:
         """The encoder with its embeddings inside a task model."""
         return cast("nn.Module", getattr(model, self.backbone))
 
+    def embedded(self, model: nn.Module) -> nn.Module:
+        """The module whose output the first layer of a task model reads."""
+        backbone = self.backbone_of(model)
+        projection = getattr(backbone, self.projection, None) if self.projection else None
+        return cast("nn.Module", getattr(backbone, self.embeddings) if projection is None else projection)
+
     def layers_of(self, model: nn.Module) -> nn.ModuleList:
         """The encoder layers of a task model."""
         return cast("nn.ModuleList", attrgetter(self.layers)(self.backbone_of(model)))

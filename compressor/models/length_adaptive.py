@@ -25,7 +25,8 @@ from compressor.errors import DialError
 from compressor.models.adaptive_attention import adaptive_attention
 from compressor.models.dial import token_counts
 from compressor.models.families import Family, family_of_model
-from compressor.models.structure import LengthAdaptive
+from compressor.models.structure import LengthAdaptive, SplitLayers
+from compressor.models.two_texts import apart, is_second
 from compressor.models.widths import head_count
 
 if TYPE_CHECKING:
@@ -70,13 +71,15 @@ def make_length_adaptive(model: Model, settings: LengthAdaptive) -> Model:
     that already is length-adaptive gets the new settings.
 
     Raises:
-        DialError: `settings.keep` has not one entry a layer.
+        DialError: `settings.keep` has not one entry a layer, or the model keeps texts apart.
     """
     family = family_of_model(model)
     layers = len(family.layers_of(model))
     if len(settings.keep) != layers:
         raise DialError(f"keep has {len(settings.keep)} entries, the model has {layers} layers: give one a layer.")
     backbone = family.backbone_of(model)
+    if getattr(backbone, "split_layers", None) is not None:
+        raise DialError("a model with split_layers drops no tokens: they cannot be ranked where texts are kept apart.")
     if not isinstance(backbone, LengthAdaptiveBackbone):
         _mix_in(LengthAdaptiveModel, model)
         _mix_in(LengthAdaptiveBackbone, backbone)
@@ -192,7 +195,9 @@ class LengthAdaptiveBackbone(nn.Module):
         """Encode: `last_hidden_state` [batch, length, hidden] (without `restore` [batch, k_last, hidden])."""
         if input_ids is None:
             raise ValueError("a length-adaptive encoder needs input_ids")
-        states = self._embed(input_ids, token_type_ids)
+        split: SplitLayers | None = getattr(self, "split_layers", None)
+        states = embed(self, self.family, input_ids, token_type_ids)
+        others = None if split is None else apart(is_second(input_ids, cast(Any, self).config.sep_token_id))
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         counts = self._counts(attention_mask)
@@ -202,7 +207,8 @@ class LengthAdaptiveBackbone(nn.Module):
         tokens = _Sequence(states, None if bool(attention_mask.all()) else attention_mask)
         for index, layer in enumerate(attrgetter(self.family.layers)(self)):
             if index not in self.dial.skip_layers:
-                self._run_layer(layer, tokens, counts[index], None if retention is None else retention[index])
+                unseen = others if split is not None and index < split.layers else None
+                self._run_layer(layer, tokens, counts[index], None if retention is None else retention[index], unseen)
             if self.dial.kept is not None:
                 self.dial.kept.append(_positions(tokens))
             if output_hidden_states:
@@ -216,13 +222,6 @@ class LengthAdaptiveBackbone(nn.Module):
             pooler_output=pooler(last) if pooler is not None else None,
             hidden_states=cast(Any, tuple(hidden_states)) if output_hidden_states else None,
         )
-
-    def _embed(self, input_ids: Tensor, token_type_ids: Tensor | None) -> Tensor:
-        family = self.family
-        extra = {"token_type_ids": token_type_ids} if family.has_token_types else {}
-        states = getattr(self, family.embeddings)(input_ids=input_ids, **extra)
-        projection = getattr(self, family.projection, None) if family.projection else None
-        return cast(Tensor, states if projection is None else projection(states))
 
     def _counts(self, attention_mask: Tensor) -> Sequence[int]:
         """k_1 ... k_layers."""
@@ -240,7 +239,14 @@ class LengthAdaptiveBackbone(nn.Module):
         longest = int(real.sum(dim=1).max())
         return token_counts(longest, asked, settings.minimum, padded=real.shape[1])
 
-    def _run_layer(self, layer: nn.Module, tokens: _Sequence, count: int, retention: Tensor | None = None) -> None:
+    def _run_layer(
+        self,
+        layer: nn.Module,
+        tokens: _Sequence,
+        count: int,
+        retention: Tensor | None = None,
+        unseen: Tensor | None = None,
+    ) -> None:
         """One encoder layer; changes `tokens`. With `retention` [ranks] they come in order of significance."""
         family = self.family
         keeps_all = count >= tokens.hidden.shape[1] and retention is None
@@ -258,6 +264,7 @@ class LengthAdaptiveBackbone(nn.Module):
             protect_first=self.length_adaptive.protect_first,
             dropout=self._attention_dropout() if self.training else 0.0,
             paid=paid,
+            apart=unseen,
         )
         if paid and self.dial.ranks is not None:
             self.dial.ranks.append((paid[0], tokens.positions))
@@ -299,6 +306,14 @@ class LengthAdaptiveBackbone(nn.Module):
 
     def _attention_dropout(self) -> float:
         return float(getattr(cast(Any, self).config, self.family.attention_dropout_key))
+
+
+def embed(backbone: nn.Module, family: Family, input_ids: Tensor, token_type_ids: Tensor | None) -> Tensor:
+    """States [batch, length, hidden] that the first layer reads."""
+    extra = {"token_type_ids": token_type_ids} if family.has_token_types else {}
+    states = getattr(backbone, family.embeddings)(input_ids=input_ids, **extra)
+    projection = getattr(backbone, family.projection, None) if family.projection else None
+    return cast(Tensor, states if projection is None else projection(states))
 
 
 def gather_tokens(states: Tensor, index: Tensor) -> Tensor:

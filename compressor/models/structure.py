@@ -134,6 +134,18 @@ class Convolutional:
 
 
 @settings
+class SplitLayers:
+    """Lower layers in which the two texts of an input do not see each other (DeFormer)."""
+
+    layers: Whole  # how many, from the bottom
+    second_position: Whole  # where the second text's positions begin, whatever the length of the first
+
+    def of_layers(self, kept: Sequence[int]) -> SplitLayers:
+        """The same where only some layers are left."""
+        return dataclasses.replace(self, layers=sum(old < self.layers for old in kept))
+
+
+@settings
 class LengthAdaptive:
     """The encoder can drop tokens after each layer's attention (Length-Adaptive Transformer)."""
 
@@ -175,6 +187,7 @@ class Structure:
     sparse: Sparse | None = None
     recurrent: Recurrent | None = None
     convolutional: Convolutional | None = None
+    split_layers: SplitLayers | None = None
     length_adaptive: LengthAdaptive | None = None
     adaptive_depth: AdaptiveDepth | None = None
 

@@ -6,6 +6,7 @@ unit of the feed-forward block its row of the one and its column of the other pr
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from compressor.errors import CheckpointError
 from compressor.models.families import Family, family_of, family_of_model
-from compressor.models.structure import Structure, Widths
+from compressor.models.structure import Structure, Widths, with_structure
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -73,6 +74,33 @@ def even_widths(config: Mapping[str, Any]) -> Widths:
     )
 
 
+def with_widths(config: Mapping[str, Any], widths: Widths) -> dict[str, Any]:
+    """The `config.json` of a model whose layers became this wide inside.
+
+    Where every layer has the same and its heads fill the hidden size, plain transformers says it by itself; otherwise
+    the structure does, and the number of heads beside it is only one that transformers builds a model with.
+    """
+    family = family_of(config)
+    changed, hidden = dict(config), family.hidden_size(config)
+    heads, units = set(widths.heads), set(widths.feed_forward)
+    even = len(heads) == len(units) == 1 and widths.heads[0] * widths.head_size == hidden
+    if even:
+        changed[family.heads_key], changed[family.intermediate_key] = widths.heads[0], widths.feed_forward[0]
+    elif hidden % family.head_count(config):
+        changed[family.heads_key] = next(n for n in range(family.head_count(config), 0, -1) if hidden % n == 0)
+    structure = dataclasses.replace(Structure.from_config(config), widths=None if even else widths)
+    return with_structure(changed, structure)
+
+
+def with_hidden_size(config: Mapping[str, Any], size: int) -> dict[str, Any]:
+    """The `config.json` of a model whose residual stream got another width; its heads keep their size."""
+    family, widths = family_of(config), even_widths(config)
+    changed = {**config, family.hidden_key: size}
+    if family.embedding_key and family.embedding_size(config) == family.hidden_size(config):
+        changed[family.embedding_key] = size
+    return with_widths(changed, widths)
+
+
 def make_widths(model: Model, widths: Widths) -> Model:
     """Give every layer of a stock model modules of its own width, with new random weights where it changed; in place.
 
@@ -88,7 +116,7 @@ def make_widths(model: Model, widths: Widths) -> Model:
             _resize(layer, path, rows=inner if path == family.feed_forward_in else attention)
         _resize(layer, family.attention_output, columns=attention)
         _resize(layer, family.feed_forward_out, columns=inner)
-        _tell_attention(layer, family, heads, widths.head_size)
+        tell_attention(layer, family, heads, widths.head_size)
     cast(Any, model).widths = widths
     return model
 
@@ -113,10 +141,9 @@ def narrow(model: Model, heads: Sequence[Sequence[int]], units: Sequence[Sequenc
         inner = torch.tensor(list(kept_units), dtype=torch.long)
         _select(layer, family.feed_forward_in, rows=inner)
         _select(layer, family.feed_forward_out, columns=inner)
-        _tell_attention(layer, family, len(kept_heads), size)
-    cast(Any, model).widths = Widths(
-        heads=[len(kept) for kept in heads], feed_forward=[len(kept) for kept in units], head_size=size
-    )
+        tell_attention(layer, family, len(kept_heads), size)
+    widths = Widths(heads=[len(kept) for kept in heads], feed_forward=[len(kept) for kept in units], head_size=size)
+    _note(model, family, widths)
     return model
 
 
@@ -132,7 +159,16 @@ def _check(widths: Widths, layers: int) -> None:
         raise CheckpointError(f"widths has {found[0]} and {found[1]} entries, the model has {layers} layers.")
 
 
-def _tell_attention(layer: nn.Module, family: Family, heads: int, size: int) -> None:
+def _note(model: nn.Module, family: Family, widths: Widths) -> None:
+    """Write the widths where they belong: into the model's own config if stock transformers can say them."""
+    owner = cast(Any, model)
+    config = with_widths({**owner.config.to_dict(), "compressor": {}}, widths)
+    for key in (family.heads_key, family.intermediate_key):
+        setattr(owner.config, key, config[key])
+    owner.widths = Structure.from_config(config).widths
+
+
+def tell_attention(layer: nn.Module, family: Family, heads: int, size: int) -> None:
     """What transformers' attention modules keep of their own shape."""
     attention = attrgetter(family.query.rpartition(".")[0])(layer)
     if hasattr(attention, "num_attention_heads"):

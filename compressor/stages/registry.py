@@ -20,6 +20,8 @@ REASONS = {
     "sparse": "a model whose zeros must stay where they are: put prune_weights behind it",
     "recurrent": "a BiLSTM: it has no transformer layers. Put the stage before the distillation that makes it",
     "convolutional": "a CNN: it has no transformer layers. Put the stage before the distillation that makes it",
+    "split_layers": "a model that keeps two texts apart below: which tokens matter is not known there",
+    "length_adaptive": "a model that drops tokens: where texts are kept apart, nobody knows which matter",
 }
 """Why a stage refuses a kind of structure."""
 WITHOUT_LAYERS = ("recurrent", "convolutional")
@@ -245,8 +247,22 @@ STAGES: dict[str, StageSpec] = {
             settings="compressor.stages.length_adaptive.settings:LengthAdaptiveSettings",
             run="compressor.stages.length_adaptive.stage:run",
             version=3,
+            refuses=("adaptive_depth", "split_layers"),
             shape="compressor.stages.length_adaptive.shape:shape",
             check="compressor.stages.length_adaptive.shape:ranking_weight",
+        ),
+        StageSpec(
+            name="deformer",
+            family="matrix decomposition",
+            paper="Cao et al. 2020 (DeFormer)",
+            summary="keep question and passage apart in the lower layers",
+            changes="speed (where passages are computed in advance)",
+            settings="compressor.stages.deformer.settings:DeformerSettings",
+            run="compressor.stages.deformer.stage:run",
+            version=1,
+            tasks=("question-answering", *TEXT_TASKS),
+            refuses=("length_adaptive", "adaptive_depth"),
+            shape="compressor.stages.deformer.shape:shape",
         ),
         StageSpec(
             name="power_bert",
@@ -257,6 +273,7 @@ STAGES: dict[str, StageSpec] = {
             settings="compressor.stages.power_bert.settings:PowerBertSettings",
             run="compressor.stages.power_bert.stage:run",
             version=1,
+            refuses=("adaptive_depth", "split_layers"),
             shape="compressor.stages.power_bert.shape:shape",
         ),
         StageSpec(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -53,7 +53,7 @@ def by_gradients(model: nn.Module, batches: Sequence[Batch], task: Task, *, squa
     family, widths = family_of_model(model), model_widths(model)
     totals: dict[str, Tensor] = {}
     examples = 0
-    with _masked(model, family) as masks:
+    with _masked(model, family) as masks, torch.enable_grad():
         for inputs, labels in batches:
             masks.clear()
             outputs = model(**whole_inputs(model, {name: value.to(device) for name, value in inputs.items()}))
@@ -100,9 +100,8 @@ def by_magnitude(model: nn.Module) -> Importance:
 def by_chance(model: nn.Module, seed: int) -> Importance:
     """Scores drawn from the seed: what every other kind must beat."""
     generator = torch.Generator().manual_seed(seed)
-    widths, config = model_widths(model), getattr(model, "config", None)
-    family = family_of_model(model)
-    hidden = family.hidden_size(config.to_dict()) if config is not None else 0
+    widths = model_widths(model)
+    hidden = family_of_model(model).hidden_size(cast(Any, model).config.to_dict())
     return Importance(
         heads=[torch.rand(width.heads, generator=generator) for width in widths],
         units=[torch.rand(width.feed_forward, generator=generator) for width in widths],

@@ -122,7 +122,7 @@ class Distillation:
     def _attention(self, batch: _Batch) -> Tensor:
         return torch.stack(
             [
-                losses.attention_scores(*batch.attention(*pair), batch.mask, self.matching.heads)
+                losses.attention_scores(*batch.attention(*pair), batch.mask, self.matching.heads[pair[1] - 1])
                 for pair in self.matching.pairs
             ]
         ).sum()
@@ -130,7 +130,7 @@ class Distillation:
     def _minilm(self, batch: _Batch) -> Tensor:
         own, other = self.matching.source
         values = batch.student[Part("value", own)], batch.teacher[Part("value", other)]
-        heads = self.matching.heads
+        heads = self.matching.heads[other - 1]
         attention = losses.attention_distributions(*batch.attention(own, other), batch.mask, heads)
         return attention + losses.relation(*values, batch.mask, heads)
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from compressor.models.families import family_of
+from compressor.models.structure import Structure
+from compressor.models.widths import layer_widths
 
 
 class Part(NamedTuple):
@@ -20,12 +22,19 @@ class Part(NamedTuple):
 class Shape:
     """What distillation must know of a model's shape."""
 
-    layers: int
+    layers: int  # of a transformer; 0 where another encoder stands in their place
     hidden_size: int
-    heads: int
+    heads: tuple[int, ...]  # [layers]
+    attention: tuple[int, ...]  # [layers] width of queries, keys and values
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Shape:
         """Read the shape from a `config.json` mapping."""
         family = family_of(config)
-        return cls(family.layer_count(config), family.hidden_size(config), family.head_count(config))
+        widths = [] if Structure.from_config(config).other_encoder else layer_widths(config)
+        return cls(
+            layers=len(widths),
+            hidden_size=family.hidden_size(config),
+            heads=tuple(width.heads for width in widths),
+            attention=tuple(width.attention for width in widths),
+        )

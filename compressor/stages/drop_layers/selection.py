@@ -10,7 +10,8 @@ def kept_layers(settings: DropLayersSettings, total: int) -> list[int]:
     """Indices, from 0, of the layers that stay of `total`.
 
     every_other: evenly spaced, the last one among them (of 12 layers 1, 3, 5, 7, 9, 11: student layer i is teacher
-    layer 2i as in TinyBERT). first, last: the bottom or the top ones. both_ends: half from the bottom, half from the
+    layer 2i as in TinyBERT). importance: how many is known, which ones the data decide; they are given here as
+    evenly spaced. first, last: the bottom or the top ones. both_ends: half from the bottom, half from the
     top, the bottom getting the odd one (Sajjad et al. 2020, "symmetric dropping").
 
     Raises:
@@ -29,6 +30,11 @@ def kept_layers(settings: DropLayersSettings, total: int) -> list[int]:
     if settings.keep == "both_ends":
         top = number // 2
         return [*range(number - top), *range(total - top, total)]
+    return evenly_spaced(number, total)
+
+
+def evenly_spaced(number: int, total: int) -> list[int]:
+    """Indices of `number` of `total` layers, spread evenly, the last one among them."""
     return [(index + 1) * total // number - 1 for index in range(number)]
 
 

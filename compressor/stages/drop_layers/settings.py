@@ -6,7 +6,7 @@ from typing import Literal
 
 from compressor.config.schema import Count, Whole, settings
 
-Pattern = Literal["every_other", "first", "last", "both_ends"]
+Pattern = Literal["every_other", "first", "last", "both_ends", "importance"]
 
 
 @settings
@@ -15,3 +15,9 @@ class DropLayersSettings:
 
     keep: Pattern | list[Whole] = "every_other"  # or the layers themselves, counted from 0
     layers: Count | None = None  # how many stay; None: half of them, rounded up (or as many as are listed)
+    importance: Literal["cosine", "loss"] = "cosine"  # how far a layer turns its input, or what leaving it out costs
+    samples: Count = 256  # training examples that `keep: importance` is measured on
+
+    def reads(self) -> tuple[str, ...]:
+        """The data parts that the result depends on."""
+        return ("train",) if self.keep == "importance" else ()

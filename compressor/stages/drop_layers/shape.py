@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
+from compressor.errors import RequestError
+from compressor.models.elastic import without_sizes
 from compressor.models.families import family_of
-from compressor.models.structure import Structure
+from compressor.models.structure import Structure, with_structure
 from compressor.stages.drop_layers.selection import kept_layers
 from compressor.stages.drop_layers.settings import DropLayersSettings
 
 
 def shape(config: dict[str, Any], teacher: dict[str, Any], settings: DropLayersSettings) -> dict[str, Any]:
-    """What `config.json` will say after the stage."""
+    """What `config.json` will say after the stage; with `keep: importance` as if the layers were evenly spaced.
+
+    Raises:
+        RequestError: The model cannot keep these layers, or has exits where importance is measured.
+    """
     family = family_of(config)
     kept = kept_layers(settings, family.layer_count(config))
     changed = {**config, family.layers_key: len(kept)}
     structure = Structure.from_config(config).with_layers(kept)
-    if not structure.is_stock:
-        changed["compressor"] = {**config["compressor"], "structure": structure.to_config()}
-    return changed
+    if settings.keep == "importance" and structure.adaptive_depth is not None:
+        raise RequestError(
+            "drop_layers: `keep: importance` asks the last layer alone and cannot judge a model with exits: put "
+            "adaptive_depth behind it, or list the layers."
+        )
+    return without_sizes(with_structure(changed, structure))

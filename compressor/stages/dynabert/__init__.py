@@ -1,0 +1,1 @@
+"""One model that serves several widths and depths (DynaBERT)."""

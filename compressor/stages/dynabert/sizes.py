@@ -1,0 +1,33 @@
+"""What a multiplier leaves of a model's layers, heads and units. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from compressor.models.widths import LayerWidth, layer_widths
+from compressor.stages.drop_layers.selection import evenly_spaced
+
+
+def layers_at(depth: float, layers: int) -> list[int]:
+    """Indices of the layers that a depth multiplier leaves: evenly spaced, the last one among them.
+
+    Hou et al. 2020, section 2.2: depth d, from 1, goes where d + 1 is a multiple of 1 / (1 - depth).
+    """
+    return evenly_spaced(max(1, _nearest(depth * layers)), layers)
+
+
+def widths_at(width: float, config: Mapping[str, Any]) -> list[LayerWidth]:
+    """The heads and units that a width multiplier leaves of each layer, at least one of each; they are the first."""
+    return [
+        LayerWidth(
+            heads=max(1, _nearest(width * own.heads)),
+            head_size=own.head_size,
+            feed_forward=max(1, _nearest(width * own.feed_forward)),
+        )
+        for own in layer_widths(config)
+    ]
+
+
+def _nearest(number: float) -> int:
+    return int(number + 0.5)

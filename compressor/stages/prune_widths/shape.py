@@ -1,0 +1,36 @@
+"""The shape that `prune_widths` leaves, from `config.json` mappings alone: light enough for `plan`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from compressor.errors import RequestError
+from compressor.models.elastic import without_sizes
+from compressor.models.families import family_of
+from compressor.models.structure import Structure, Widths, with_structure
+from compressor.models.widths import even_widths, with_hidden_size, with_widths
+from compressor.stages.prune_widths.settings import PruneWidthsSettings
+from compressor.stages.prune_widths.targets import spread, targets
+
+
+def shape(config: dict[str, Any], teacher: dict[str, Any], settings: PruneWidthsSettings) -> dict[str, Any]:
+    """What `config.json` will say after the stage; with `uneven`, how much each layer keeps is only foretold.
+
+    Raises:
+        RequestError: The model cannot keep as much, or nothing would be left of it.
+    """
+    left = targets(config, settings)
+    layers = family_of(config).layer_count(config)
+    now = even_widths(config)
+    widths = Widths(heads=spread(left.heads, layers), feed_forward=spread(left.units, layers), head_size=now.head_size)
+    changed = with_widths(config, widths)
+    if left.hidden != family_of(config).hidden_size(config):
+        if Structure.from_config(config).embedding_rank is not None:
+            raise RequestError(
+                "prune_widths: `hidden` cannot narrow factorized embeddings: put it before factorize_embeddings."
+            )
+        changed = with_hidden_size(changed, left.hidden)
+    if settings.uneven:
+        changed = with_structure(changed, dataclasses.replace(Structure.from_config(changed), widths=widths))
+    return without_sizes(changed)
