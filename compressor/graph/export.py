@@ -81,11 +81,16 @@ def export(checkpoint: Checkpoint, task: Task, target: Path, *, opset: int, dial
         if depth:
             install_depth(graph, depth, cast(Dial, dial))
             nest(graph)
+    finish(graph, target, outputs, {"task": task.name, "family": family.model_type})
+
+
+def finish(graph: onnx.ModelProto, target: Path, outputs: dict[str, Axes], facts: dict[str, str]) -> None:
+    """Bring a traced graph into the form of all our graphs and write it: masks, names of axes, IR version, metadata."""
     replace_lowest_numbers(graph)
     _name_axes(graph, outputs)
     graph.ir_version = helper.find_min_ir_version_for(list(graph.opset_import))
     graph.producer_name = "compressor"
-    metadata.set_on(graph, {"task": task.name, "family": family.model_type})
+    metadata.set_on(graph, facts)
     save(graph, target)
 
 

@@ -19,6 +19,7 @@ from compressor.models.low_rank import make_embedding_rank, make_low_rank
 from compressor.models.recurrent import make_recurrent
 from compressor.models.shared_layers import make_shared_layers
 from compressor.models.sparse import make_sparse
+from compressor.models.split_layers import make_split_layers
 from compressor.models.structure import Structure
 from compressor.models.widths import make_widths
 
@@ -32,6 +33,7 @@ _MAKE: dict[str, Callable[[Any, Any], Any]] = {
     "sparse": make_sparse,
     "recurrent": make_recurrent,
     "convolutional": make_convolutional,
+    "split_layers": make_split_layers,
     "length_adaptive": make_length_adaptive,
     "adaptive_depth": make_adaptive_depth,
 }

@@ -17,6 +17,7 @@ from typing import Any
 
 from compressor.config.run import TEXT_TASKS, TaskName
 from compressor.errors import DialError
+from compressor.models import encoder_size
 from compressor.models.config_file import head_outputs
 from compressor.models.dial import keep_from_counts, token_counts, validate_keep
 from compressor.models.families import Family, family_of
@@ -52,12 +53,16 @@ def count(
     """
     family = family_of(config)
     hidden = family.hidden_size(config)
-    embedding = family.embedding_size(config)
+    embedding = _embedding_size(config, family)
     total = length * embedding  # LayerNorm
     if structure.embedding_rank is not None:
         total += length * structure.embedding_rank.rank * embedding
-    if embedding != hidden:
+    if family.embedding_size(config) != hidden:
         total += length * embedding * hidden
+    if structure.other_encoder is not None:
+        reads = embedding if family.embedding_size(config) == hidden else hidden
+        total += length * encoder_size.macs_of_a_token(structure.other_encoder, reads, hidden)
+        return total + _head_macs(config, family, length, task)
     by_first = structure.length_adaptive is not None and structure.length_adaptive.significance == "first"
     before = length
     widths, matrices = layer_widths(config), layer_matrices(config)
@@ -76,15 +81,18 @@ def parameter_count(config: Mapping[str, Any], task: Task | TaskName) -> int:
     """Number of weights of the model that a `config.json` describes, the task's head included (exits are not)."""
     family = family_of(config)
     hidden = family.hidden_size(config)
-    embedding = family.embedding_size(config)
+    embedding = _embedding_size(config, family)
     rows = int(config["max_position_embeddings"])
     if family.has_token_types:
         rows += int(config.get("type_vocab_size", 2))
     total = word_parameters(config) + rows * embedding + 2 * embedding
-    if embedding != hidden:
+    if family.embedding_size(config) != hidden:
         total += embedding * hidden + hidden
+    other = Structure.from_config(config).other_encoder
+    if other is not None:
+        total += encoder_size.weights(other, embedding if family.embedding_size(config) == hidden else hidden, hidden)
     seen: set[str] = set()
-    for width, parts in zip(layer_widths(config), layer_matrices(config), strict=True):
+    for width, parts in zip(layer_widths(config), layer_matrices(config), strict=True) if other is None else ():
         if parts[QUERY].name not in seen:
             total += sum(matrix.size for matrix in parts.values())
             total += 3 * width.attention + hidden + width.feed_forward + hidden + 2 * 2 * hidden  # biases, LayerNorms
@@ -96,9 +104,15 @@ def parameter_count(config: Mapping[str, Any], task: Task | TaskName) -> int:
 
 def word_parameters(config: Mapping[str, Any]) -> int:
     """Number of weights of the word embeddings."""
-    words, width = int(config["vocab_size"]), family_of(config).embedding_size(config)
+    words, width = int(config["vocab_size"]), _embedding_size(config, family_of(config))
     factorized = Structure.from_config(config).embedding_rank
     return words * width if factorized is None else factorized.rank * (words + width)
+
+
+def _embedding_size(config: Mapping[str, Any], family: Family) -> int:
+    """Width of the embeddings; an encoder that is no transformer may have its own."""
+    other = Structure.from_config(config).other_encoder
+    return other.embedding_size if other and other.embedding_size else family.embedding_size(config)
 
 
 def _kept(

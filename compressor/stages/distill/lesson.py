@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
-from typing import Any, cast
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -16,7 +16,11 @@ from compressor.stages.distill.objective import Distillation
 from compressor.stages.distill.parts import Shape
 from compressor.stages.distill.pupil import Pupil
 from compressor.stages.distill.settings import DistillSettings
+from compressor.stages.teacher import load_teacher
 from compressor.training import training_device
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 def lesson(
@@ -25,21 +29,23 @@ def lesson(
     context: StageContext,
     *,
     hidden_layers: Collection[int] | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> tuple[Pupil, Distillation]:
     """The student with what it needs while it learns, and the objective that compares it with the teacher.
 
     Args:
-        student: A task model that reads the teacher's tokens.
+        student: A task model.
         settings: The losses and their weights.
         context: Where the teacher is.
         hidden_layers: Of the student, counted from 1, that `hidden` compares; None: all, and the embeddings.
+        tokenizer: The student's; None: the teacher's. Of a pruned one the teacher reads the pieces by its own ids.
 
     Raises:
-        RequestError: Settings that these two models cannot meet.
+        RequestError: Settings that these two models cannot meet, or different vocabularies.
         CheckpointError: The teacher has no head for the task and `logits` needs one.
     """
-    teacher: nn.Module = checkpoints.load(context.teacher.path, context.task, new_head=settings.logits == 0)
-    teacher.requires_grad_(False)
+    reads = tokenizer or checkpoints.load_tokenizer(context.teacher.path)
+    teacher = load_teacher(context, reads, new_head=settings.logits == 0)
     own, other = _shape_of(student), _shape_of(teacher)
     matching = match(settings, own, other)
     if hidden_layers is not None:
@@ -49,7 +55,7 @@ def lesson(
 
 
 def _shape_of(model: nn.Module) -> Shape:
-    return Shape.of(cast(Any, model).config.to_dict())
+    return Shape.of(checkpoints.config_to_save(model))
 
 
 def _projections(matching: Matching, student: Shape, teacher: Shape, seed: int) -> dict[int, nn.Linear]:

@@ -22,8 +22,8 @@ def run(checkpoint: Checkpoint, settings: DistillSettings, context: StageContext
         CheckpointError: The teacher has no head for the task and `logits` needs one.
     """
     shape = settings.new_student()
-    student, tokenizer = new_student(shape, context) if shape else load_student(checkpoint, context)
-    pupil, objective = lesson(student, settings, context)
+    student, tokenizer = new_student(shape, checkpoint, context) if shape else load_student(checkpoint, context)
+    pupil, objective = lesson(student, settings, context, tokenizer=tokenizer)
     features = context.task.features(context.data.train, tokenizer, labelled=True)
     train(pupil, features, context.task, settings, objective, context, tokenizer, title="distill")
     checkpoints.save(student, tokenizer, context.output)

@@ -68,8 +68,11 @@ def makers(spec: Spec) -> dict[str, set[str]]:
 
 def merges(spec: Spec) -> list[tuple[str, str]]:
     """The merges of a BPE model in the order of their rank; none for other models."""
-    pairs = spec["model"].get("merges") or []
-    return [tuple(pair.split(" ")) if isinstance(pair, str) else tuple(pair) for pair in pairs]
+    found: list[tuple[str, str]] = []
+    for pair in spec["model"].get("merges") or []:
+        first, second = pair.split(" ") if isinstance(pair, str) else pair
+        found.append((first, second))
+    return found
 
 
 def joined(spec: Spec, first: str, second: str) -> str:

@@ -16,8 +16,10 @@ from compressor.models import checkpoint as checkpoints
 from compressor.models.structure import LengthAdaptive
 from compressor.progress import Silent
 from compressor.stages.context import Checkpoint, StageContext
+from compressor.stages.distill import stage
 from compressor.tasks import Task, make_task
 from compressor.tasks.examples import Answer, QuestionExample, ScoredExample, TextExample, TokenExample
+from compressor.training import train as real_train
 
 WORDS = [f"w{i}" for i in range(30)] + ["red", "blue", "the", "is"]
 
@@ -118,3 +120,17 @@ def make_context(folder: Path, task: Task, teacher: Checkpoint, count: int = 24)
 @pytest.fixture
 def question_task() -> Task:
     return tiny_task("question-answering")
+
+
+@pytest.fixture
+def losses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The losses of the training that the stage runs."""
+    seen: list[float] = []
+
+    def watched(*arguments: Any, **keywords: Any) -> Any:
+        summary = real_train(*arguments, **keywords)
+        seen.extend(summary.losses)
+        return summary
+
+    monkeypatch.setattr(stage, "train", watched)
+    return seen

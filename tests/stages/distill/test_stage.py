@@ -15,7 +15,6 @@ from compressor.errors import CheckpointError, RequestError, UnknownNameError
 from compressor.models import checkpoint as checkpoints
 from compressor.stages.distill.settings import DistillSettings
 from compressor.tasks import Task
-from compressor.training import train as real_train
 from tests.stages.distill.conftest import make_checkpoint, make_context, tiny_task
 
 NONE = {"logits": 0.0}
@@ -24,20 +23,6 @@ NONE = {"logits": 0.0}
 def settings(**changes: Any) -> DistillSettings:
     values = {"epochs": 8.0, "batch_size": 8, "learning_rate": 3e-3, "warmup": 0.0, "precision": "float32"}
     return parse(DistillSettings, {**values, **changes}, where="test")
-
-
-@pytest.fixture
-def losses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The losses of the training that the stage runs."""
-    seen: list[float] = []
-
-    def watched(*arguments: Any, **keywords: Any) -> Any:
-        summary = real_train(*arguments, **keywords)
-        seen.extend(summary.losses)
-        return summary
-
-    monkeypatch.setattr(stage, "train", watched)
-    return seen
 
 
 @pytest.mark.parametrize(
