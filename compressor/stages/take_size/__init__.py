@@ -1,0 +1,1 @@
+"""Cut one of the sizes out of a model that serves several."""
