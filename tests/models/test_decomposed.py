@@ -38,7 +38,7 @@ from compressor.stages.drop_layers.settings import DropLayersSettings
 from compressor.stages.drop_layers.stage import run as drop_layers
 from tests.models.conftest import make_inputs
 from tests.models.test_widths import run
-from tests.stages.distill.conftest import make_context, make_tokenizer, model_config, tiny_task
+from tests.stages.distill.conftest import make_context, make_examples, make_tokenizer, model_config, tiny_task
 
 LAYERS, WIDTH = 3, 96
 WORDS = [f"w{number}" for number in range(34)]
@@ -90,7 +90,9 @@ def passes(source: Checkpoint, graph: Path, task: Any, **settings: Any) -> Path:
     """The graph fused and quantized; the last file."""
     context = PassContext(
         task=task,
-        data=make_context(graph.parent, task, source).data,
+        data=dataclasses.replace(
+            make_context(graph.parent, task, source).data, calibration=make_examples(task.name, 8)
+        ),
         tokenizer=checkpoint.load_tokenizer(source.path),
         checkpoint=source,
         device=DeviceProfile(
@@ -256,3 +258,17 @@ def test_what_does_not_fit_is_an_error(structure: Structure, message: str) -> No
 def test_only_earlier_owners_can_be_used(layers: list[int]) -> None:
     with pytest.raises(CheckpointError, match="cannot use the weights of layer"):
         Structure.from_config({"compressor": {"structure": {"shared_layers": {"layers": layers}}}})
+
+
+@torch.no_grad()
+def test_shared_weights_stay_one_where_channels_are_loud(tmp_path: Path) -> None:
+    task = tiny_task("text-classification")
+    model = changed(Structure(shared_layers=SharedLayers(layers=[0, 0, 2])))
+    for layer in model.bert.encoder.layer:
+        layer.attention.output.LayerNorm.weight[3] = 40.0  # loud where the feed-forward block reads
+    source = saved(model, tmp_path / "checkpoint")
+    export(source, task, tmp_path / "graph.onnx", opset=17, dial="optional")
+    int8 = passes(source, tmp_path / "graph.onnx", task, smooth="on")
+    smoothed = [tensor.name for tensor in onnx.load(int8).graph.initializer if tensor.name.endswith("/smooth")]
+    assert len(smoothed) == 1  # of the third layer, which shares nothing
+    assert not weights_twice(int8)

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from compressor.config.run import TaskName
 from compressor.errors import RequestError
 from compressor.models.macs import parameter_count
 from compressor.models.matrices import Matrix, encoder_matrices, matching
@@ -13,6 +14,12 @@ from compressor.models.ranks import largest_rank, rank_of_ratio
 from compressor.models.structure import LowRank, Structure, with_structure
 from compressor.stages.low_rank.ranks import spread_budget
 from compressor.stages.low_rank.settings import LowRankSettings
+
+_HEADS: dict[str, TaskName] = {
+    "ForSequenceClassification": "text-classification",
+    "ForTokenClassification": "token-classification",
+}
+"""Endings of transformers' class names, whose heads have more parameters than one for spans."""
 
 
 def shape(config: dict[str, Any], teacher: dict[str, Any], settings: LowRankSettings) -> dict[str, Any]:
@@ -70,7 +77,9 @@ def budget_left(config: Mapping[str, Any], budget: int, matrices: Mapping[str, M
     Raises:
         RequestError: The rest of the model needs all of it.
     """
-    now = parameter_count(config, "question-answering")
+    made_for = [str(name) for name in config.get("architectures") or ()]
+    heads = [task for ending, task in _HEADS.items() if any(name.endswith(ending) for name in made_for)]
+    now = parameter_count(config, heads[0] if heads else "question-answering")
     rest = now - sum(matrix.size for matrix in matrices.values())
     if budget <= rest:
         raise RequestError(
