@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
 
 from compressor.graph.dial import NEVER
 
 LAYERS = 6
 TAUS = (1e-3, 1e-2, 5e-2)
+PAPER, PAPER_TAU = "dact-paper", 1e-2
 MARGINS = (0.0, 0.1, 0.3, 0.6)
 ENTROPIES = (0.01, 0.03, 0.1, 0.3, 0.6, 1.0, 2.0)
 LABEL_ENTROPIES = (0.01, 0.03, 0.05, 0.08, 0.1, 0.13, 0.2)
@@ -35,20 +35,21 @@ class Row:
         return self.graph if self.setting is None else f"{self.graph}@{self.setting:g}"
 
 
-def dact_graph(tau: float, *, exits: bool = False) -> str:
-    """Key of the model that was trained at this price of a layer, with the exits' own losses or without."""
-    return f"dact{'-exits' if exits else ''}-{tau:g}"
+def dact_graph(tau: float) -> str:
+    """Key of the model that was trained at this price of a layer."""
+    return f"dact-{tau:g}"
 
 
 def rows(several: bool) -> list[Row]:
     """All rows for data with one label a text, or `several`."""
     listed = [Row("plain", "teacher", f"all {LAYERS} layers, no exits")]
     listed += [Row("plain", f"plain-{count}", f"{count} layers, no exits") for count in range(1, LAYERS)]
-    for with_exits, tau in product((False, True), TAUS):
-        method, name = ("dact_exits", "DACT + exit losses") if with_exits else ("dact", "DACT")
-        key = dact_graph(tau, exits=with_exits)
-        listed.append(Row(method, key, f"{name}, tau {tau:g}, all layers", NEVER["dact"]))
-        listed += [Row(method, key, f"{name}, tau {tau:g}, margin {margin:g}", margin) for margin in MARGINS]
+    for method, key, name in [
+        *(("dact", dact_graph(tau), f"DACT, tau {tau:g}") for tau in TAUS),
+        ("dact_paper", PAPER, f"DACT as in the paper, tau {PAPER_TAU:g}"),
+    ]:
+        listed.append(Row(method, key, f"{name}, all layers", NEVER["dact"]))
+        listed += [Row(method, key, f"{name}, margin {margin:g}", margin) for margin in MARGINS]
     listed.append(Row("deebert", "deebert", "DeeBERT, all layers", NEVER["deebert"]))
     for entropy in LABEL_ENTROPIES if several else ENTROPIES:
         listed.append(Row("deebert", "deebert", f"DeeBERT, entropy below {entropy:g}", entropy))

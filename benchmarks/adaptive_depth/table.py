@@ -16,7 +16,7 @@ from compressor.validation.bootstrap import paired_interval
 
 METHODS = {
     "dact": "DACT",
-    "dact_exits": "DACT + exit losses",
+    "dact_paper": "DACT as in the paper",
     "deebert": "DeeBERT",
     "pabee": "PABEE",
     "plain": "plain students",

@@ -64,9 +64,15 @@ class ExitsObjective:
 
     Of a length-adaptive model there are two, which count half each: one at full length, one at lengths that are drawn
     as LengthDrop draws them (they depend on `seed` and the step alone), so that both dials can be turned at once.
+
+    With DACT the exits learn by themselves for the first `alone` updates. Halting units that see untrained exits open
+    at once and for good (of 150 classes none could tell one), and an exit behind open units has no gradient.
     """
 
-    def __init__(self, task: Task, settings: AdaptiveDepthSettings, lengths: LengthAdaptive | None, seed: int) -> None:
+    def __init__(
+        self, task: Task, settings: AdaptiveDepthSettings, *, seed: int, lengths: LengthAdaptive | None, alone: int
+    ) -> None:
+        self.alone = alone
         self.task = task
         self.settings = settings
         self.lengths = lengths
@@ -77,17 +83,17 @@ class ExitsObjective:
     ) -> Iterator[Tensor]:
         """The loss of one batch: inputs [batch, length] by the tokenizer's names, labels by the task's."""
         if self.lengths is None:
-            yield self._loss(cast(Any, model).answers(**inputs), labels)
+            yield self._loss(cast(Any, model).answers(**inputs), labels, step)
             return
         length, layers = inputs["input_ids"].shape[1], len(self.lengths.keep)
         drops, random = [self.settings.length_drop] * layers, Random(f"{self.seed} {step}")
         shorter = sub_models.draw(length, drops, self.lengths.minimum, random)
         for passed in (sub_models.full(length, layers), shorter):
-            yield self._loss(cast(Any, model).answers(**inputs, counts=passed.counts), labels) / 2
+            yield self._loss(cast(Any, model).answers(**inputs, counts=passed.counts), labels, step) / 2
 
-    def _loss(self, said: list[Answer], labels: Mapping[str, Tensor]) -> Tensor:
+    def _loss(self, said: list[Answer], labels: Mapping[str, Tensor], step: int) -> Tensor:
         settings, several = self.settings, self.task.multi_label
-        if settings.method == "dact":
+        if settings.method == "dact" and step >= self.alone:
             target = labels[self.task.label_names[0]]
             loss = dact_loss(said, target, tau=settings.tau, ponder=settings.ponder, several=several)
             return loss + settings.exit_loss * self._exits(said, labels) if settings.exit_loss else loss

@@ -28,7 +28,8 @@ class AdaptiveDepthSettings(TrainingSettings):
     head: ExitHead | None = None  # an exit is one product (linear), or dense and tanh before it; None: by method
     tau: NonNegative = 5e-3  # DACT: the price of a layer (1e-3 ... 5e-2)
     ponder: PONDER = "weights"  # DACT's price is on the sum of p_n (weights) or of h_n (units)
-    exit_loss: NonNegative = 0.0  # DACT: weight of the exits' own losses, as PABEE weighs them; the paper has none
+    exits_first: Probability = 0.5  # DACT: share of the updates in which exits learn alone; the paper has 0
+    exit_loss: NonNegative = 0.0  # DACT: weight of the exits' own losses afterwards, as PABEE weighs them
     bound: Bound = "tight"  # DACT: what later layers can change at most
     length_drop: Probability = 0.2  # of a length-adaptive model: share of tokens that a layer may drop in training
     threshold: Probability = 0.5  # of several labels, each is predicted from here on

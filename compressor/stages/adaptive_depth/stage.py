@@ -15,7 +15,7 @@ from compressor.stages.adaptive_depth.objective import ExitsObjective
 from compressor.stages.adaptive_depth.settings import AdaptiveDepthSettings
 from compressor.stages.adaptive_depth.shape import check_method, shape, structure_of
 from compressor.stages.context import Checkpoint, StageContext
-from compressor.training import train
+from compressor.training import train, updates
 
 
 def run(source: Checkpoint, settings: AdaptiveDepthSettings, context: StageContext) -> Checkpoint:
@@ -39,7 +39,8 @@ def run(source: Checkpoint, settings: AdaptiveDepthSettings, context: StageConte
         cast(Any, model).exits.requires_grad_(True)
     features = context.task.features(context.data.train, tokenizer, labelled=True)
     lengths = checkpoint.structure_of(model).length_adaptive
-    objective = ExitsObjective(context.task, settings, lengths, context.seed)
+    alone = round(settings.exits_first * updates(len(features), settings)) if fresh else 0
+    objective = ExitsObjective(context.task, settings, seed=context.seed, lengths=lengths, alone=alone)
     train(model, features, context.task, settings, objective, context, tokenizer, title="adaptive_depth")
     checkpoint.save(model.requires_grad_(True), tokenizer, context.output)
     return Checkpoint(context.output, source.key)

@@ -76,13 +76,14 @@ def test_dact_can_learn_its_exits_losses_too(tmp_path: Path) -> None:
     features = task.features(make_examples(task.name, 6), tokenizer, labelled=True)
     inputs, labels = collate(features, tokenizer, task)
 
-    def loss(**values: Any) -> float:
+    def loss(step: int = 4, **values: Any) -> float:
         settings = AdaptiveDepthSettings(**values)
-        (found,) = ExitsObjective(task, settings, None, 0)(model, inputs, labels, 0)
+        (found,) = ExitsObjective(task, settings, seed=0, lengths=None, alone=4)(model, inputs, labels, step)
         return float(found)
 
     alone, exits, both = loss(method="dact"), loss(method="pabee"), loss(method="dact", exit_loss=0.5)
     assert both == pytest.approx(alone + 0.5 * exits, rel=1e-5)
+    assert loss(3, method="dact") == pytest.approx(exits, rel=1e-5)  # the exits learn alone at first
 
 
 @pytest.mark.parametrize("method", ["deebert", "pabee"])
@@ -96,7 +97,7 @@ def test_exits_learn_the_task_loss(tmp_path: Path, method: Any) -> None:
     tokenizer = checkpoint.load_tokenizer(trained.path)
     features = task.features(make_examples(task.name, 6), tokenizer, labelled=True)
     inputs, labels = collate(features, tokenizer, task)
-    (loss,) = ExitsObjective(task, settings, None, 0)(model, inputs, labels, 0)
+    (loss,) = ExitsObjective(task, settings, seed=0, lengths=None, alone=0)(model, inputs, labels, 0)
     with torch.no_grad():
         each = [task.loss({"logits": answer.logits}, labels).item() for answer in model.answers(**inputs)]
     shares = {"deebert": (1, 1, 0), "pabee": (1 / 6, 2 / 6, 3 / 6)}[method]
@@ -115,7 +116,7 @@ def test_a_length_adaptive_model_also_learns_at_lengths_that_are_drawn(tmp_path:
     tokenizer = checkpoint.load_tokenizer(trained.path)
     features = task.features(make_examples(task.name, 6), tokenizer, labelled=True)
     inputs, labels = collate(features, tokenizer, task)
-    objective = ExitsObjective(task, settings, checkpoint.structure_of(model).length_adaptive, 3)
+    objective = ExitsObjective(task, settings, seed=3, lengths=checkpoint.structure_of(model).length_adaptive, alone=0)
     for step in range(4):
         assert len(list(objective(model, inputs, labels, step))) == 2
     length = inputs["input_ids"].shape[1]
