@@ -88,6 +88,11 @@ class Keys:
             parts["host"] = host.describe()
         return make_key(entry.spec.name, parts)
 
+    def kept(self, kind: str, parts: Mapping[str, Any], source: Path) -> str:
+        """What a stage found out of the checkpoint in `source`, for all that ask the same."""
+        files = folder_fingerprint(source, self.request.output / ".cache" / ".fingerprints.json")
+        return make_key(kind, {**parts, "version": 1, "source": files, "libraries": versions(_TRAINING)})
+
     def parity(self, plain: str) -> str:
         """How closely the plain export follows PyTorch."""
         return make_key(

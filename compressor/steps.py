@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from compressor.models.structure import Structure
 from compressor.progress import Progress
 from compressor.request import PassEntry, Request, StageEntry
 from compressor.request.steps import TEACHER
-from compressor.stages.context import Checkpoint, StageContext
+from compressor.stages.context import Checkpoint, Make, StageContext
 from compressor.tasks.base import Feature, Task
 from compressor.validation.metric import Evaluation
 from compressor.validation.parity import Parity
@@ -112,6 +112,7 @@ class Steps:
                 output=output,
                 work=work,
                 progress=self.progress,
+                keep=self._keep,
             )
             entry.spec.load_run()(source, entry.settings, context)
 
@@ -129,6 +130,11 @@ class Steps:
         key = self.keys.stage(entry, source.key, self.teacher.key)
         made = self.cache.get_or_make(key, self._title(f"stage {entry.key}"), make)
         return Checkpoint(made.path, made.key), made.seconds
+
+    def _keep(self, kind: str, parts: Mapping[str, Any], source: Checkpoint, title: str, make: Make) -> Path:
+        """What a stage found out of a checkpoint and other stages may need too, kept like a step."""
+        key = self.keys.kept(kind, parts, source.path)
+        return self.cache.get_or_make(key, self._title(title), make).path
 
     def export(self, checkpoint: Checkpoint) -> Graph:
         """The plain float32 graph of a checkpoint."""

@@ -46,12 +46,27 @@ def lesson(
     """
     reads = tokenizer or checkpoints.load_tokenizer(context.teacher.path)
     teacher = load_teacher(context, reads, new_head=settings.logits == 0)
-    own, other = _shape_of(student), _shape_of(teacher)
+    pupil, matching = prepare(student, settings, _shape_of(teacher), context.seed, hidden_layers=hidden_layers)
+    return pupil, Distillation(teacher.to(training_device()), context.task, matching, settings.temperature)
+
+
+def prepare(
+    student: nn.Module,
+    settings: DistillSettings,
+    other: Shape,
+    seed: int,
+    *,
+    hidden_layers: Collection[int] | None = None,
+) -> tuple[Pupil, Matching]:
+    """The student with what it needs while it learns, and its partners in a teacher of the shape `other`.
+
+    Raises `RequestError` for settings that these two models cannot meet.
+    """
+    own = _shape_of(student)
     matching = match(settings, own, other)
     if hidden_layers is not None:
         matching = replace(matching, hidden_pairs=[pair for pair in matching.pairs if pair[0] in hidden_layers])
-    pupil = Pupil(student, _projections(matching, own, other, context.seed))
-    return pupil, Distillation(teacher.to(training_device()), context.task, matching, settings.temperature)
+    return Pupil(student, _projections(matching, own, other, seed)), matching
 
 
 def _shape_of(model: nn.Module) -> Shape:

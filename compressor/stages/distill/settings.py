@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from compressor.config.schema import Count, NonNegative, Positive, parse, settings
+from compressor.config.schema import Count, NonNegative, Positive, Probability, parse, settings
 from compressor.config.training import TrainingSettings
 from compressor.errors import RequestError
 
@@ -51,10 +51,32 @@ class StudentSettings:
 
 
 @settings
+class AugmentSettings:
+    """Changed copies of the texts (Tang et al. 2019)."""
+
+    copies: Count = 10  # of each example
+    mask: Probability = 0.1  # share of words that become the mask token
+    replace: Probability = 0.1  # share of words that become other words of the data
+    ngram: Probability = 0.25  # share of copies that are cut to an n-gram (of questions none)
+    longest_ngram: Count = 5  # words
+
+    def __post_init__(self) -> None:
+        """Refuse shares that leave no room for each other."""
+        if self.mask + self.replace > 1:
+            raise RequestError(
+                "distill: augment.mask and augment.replace are shares of the same words: at most 1 in all."
+            )
+
+
+@settings
 class DistillSettings(TrainingSettings):
     """What the student learns from: a weight for each loss (0 switches it off and saves its cost)."""
 
     student: Literal["previous"] | dict[str, Any] = "previous"  # the stage before gave it, or new: `StudentSettings`
+
+    teachers: list[str] = dataclasses.field(default_factory=list)  # further ones: the mean of all their probabilities
+    unlabelled: str | None = None  # path of a file with further texts, one a line, a tab between those of a pair
+    augment: dict[str, Any] | None = None  # changed copies of the texts: `AugmentSettings`
 
     labels: NonNegative = 0.0  # the task's own loss
     logits: NonNegative = 1.0  # the teacher's output distribution, softened (Hinton et al. 2015), or MSE of its number
@@ -72,12 +94,42 @@ class DistillSettings(TrainingSettings):
     def __post_init__(self) -> None:
         """Refuse a stage that would learn from nothing, and a student that cannot be read."""
         self.new_student()
+        self.augmentation()
+        if (self.unlabelled or self.augment is not None) and (self.labels or not self.logits):
+            raise RequestError(
+                "distill: unlabelled and augment add texts without labels: learn from logits, labels: 0."
+            )
+        if self.teachers and not self.reads_answers_alone:
+            raise RequestError(
+                "distill: several teachers agree on answers, not on what happens inside of them: learn from logits and "
+                "labels alone, or leave `teachers` out."
+            )
         if not any(self.weights().values()):
             raise RequestError(f"distill: every loss has the weight 0; set one of {', '.join(LOSSES)}.")
 
     def new_student(self) -> StudentSettings | None:
         """The shape of a new student, or None for the checkpoint of the stage before."""
         return None if isinstance(self.student, str) else parse(StudentSettings, self.student, where="distill: student")
+
+    def augmentation(self) -> AugmentSettings | None:
+        """How texts are changed, or None for the data as it is."""
+        if self.augment is None:
+            return None
+        return parse(AugmentSettings, self.augment, where="distill: augment")
+
+    @property
+    def reads_answers_alone(self) -> bool:
+        """Whether nothing is read of the teacher but its outputs."""
+        used = {name for name, weight in self.weights().items() if weight}
+        return "logits" in used and used <= {"labels", "logits"}
+
+    def files(self) -> list[str]:
+        """Files that the result depends on."""
+        return [self.unlabelled] if self.unlabelled else []
+
+    def checkpoints(self) -> list[str]:
+        """Checkpoints that the result depends on, beside the run's own."""
+        return list(self.teachers)
 
     def weights(self) -> dict[str, float]:
         """Weight of each loss by its name."""
@@ -88,9 +140,15 @@ def losses_beside(values: Mapping[str, Any], *, where: str) -> DistillSettings:
     """The losses of a stage that learns from the teacher beside its own work; a mapping of what `distill` can be told.
 
     Raises:
-        RequestError: A key that is not one of the losses' own: student and training are the stage's.
+        RequestError: A key that is not one of the losses' own: student, data and training are the stage's.
     """
-    own = {"student", *(field.name for field in dataclasses.fields(TrainingSettings))}
+    own = {
+        "student",
+        "teachers",
+        "unlabelled",
+        "augment",
+        *(field.name for field in dataclasses.fields(TrainingSettings)),
+    }
     for key in values:
         if key in own:
             raise RequestError(f"{where}: '{key}' belongs to the stage itself: set it there.")
