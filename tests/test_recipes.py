@@ -23,7 +23,7 @@ def pairs() -> list[tuple[str, str]]:
         (recipe, task)
         for recipe, file in sorted(choices("recipe").items())
         for task in yaml.safe_load(file.read_text()).get("tasks", TASKS)
-        if task in TASKS
+        if task in TASKS and (recipe, task) != ("deformer", "text-classification")  # the demo's texts are no pairs
     ]
 
 

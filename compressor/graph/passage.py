@@ -135,7 +135,7 @@ class _Question(_Passage):
         last = self.backbone.run_whole(torch.cat([first, passage_states], dim=1), mask, layers)
         pooler = getattr(self.backbone, self.family.pooler, None) if self.family.pooler else None
 
-        def encoded(**_: Any) -> Any:
+        def encoded(*_: Any, **__: Any) -> Any:
             return BaseModelOutputWithPooling(
                 last_hidden_state=last, pooler_output=pooler(last) if pooler is not None else None
             )

@@ -27,6 +27,7 @@ def adaptive_attention(
     protect_first: bool = False,
     dropout: float = 0.0,
     paid: list[Tensor] | None = None,
+    apart: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Order the positions by significance, and attend from those that stay.
 
@@ -43,6 +44,7 @@ def adaptive_attention(
         dropout: Probability of dropping an attention probability (training). Significance is taken before it.
         paid: Given: with "first", gets what the first real token pays to each, the mean over heads, float32
             [batch, length], with its gradient. (The order itself has none.)
+        apart: [batch, length, length], nonzero where a token must not see another; None: all see all.
 
     Returns:
         The context of the tokens that stay, in order, [batch, count, heads * head_size], and the order
@@ -52,7 +54,7 @@ def adaptive_attention(
     batch, length, width = query.shape
     query, key, value = (_split_heads(states, heads) for states in (query, key, value))
     scale = (width // heads) ** -0.5
-    bias = _additive_mask(attention_mask, query.dtype)
+    bias = _additive_mask(attention_mask, apart, query.dtype)
     if count is None:
         order = torch.arange(length, device=query.device).expand(batch, length)
         context = scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
@@ -145,9 +147,15 @@ def _split_heads(states: Tensor, heads: int) -> Tensor:
     return states.view(batch, length, heads, width // heads).transpose(1, 2)
 
 
-def _additive_mask(attention_mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    """[batch, 1, 1, length]: 0 for real tokens, the lowest number for padding (not -inf: a row may be all padding)."""
-    if attention_mask is None:
+def _additive_mask(attention_mask: Tensor | None, apart: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """0 where a token is seen, the lowest number where it is not (not -inf: a row may see nothing).
+
+    [batch, 1, 1, length], for padding; with `apart` [batch, 1, length, length].
+    """
+    unseen = None if attention_mask is None else attention_mask[:, None, None, :] == 0
+    if apart is not None:
+        others = apart[:, None] != 0
+        unseen = others if unseen is None else unseen | others
+    if unseen is None:
         return None
-    padding = attention_mask[:, None, None, :] == 0
-    return torch.zeros_like(padding, dtype=dtype).masked_fill(padding, torch.finfo(dtype).min)
+    return torch.zeros_like(unseen, dtype=dtype).masked_fill(unseen, torch.finfo(dtype).min)

@@ -41,7 +41,7 @@ def make_split_layers(model: Model, settings: SplitLayers) -> Model:
     backbone: Any = family.backbone_of(model)
     embeddings: Any = getattr(backbone, family.embeddings)
     if not isinstance(embeddings, PlacedEmbeddings):
-        embeddings.__class__ = _subclass(type(embeddings))
+        embeddings.__class__ = _subclass(cast(Any, type(embeddings)))
     embeddings.family, embeddings.placing = family, (settings.second_position, config.sep_token_id, config.pad_token_id)
     backbone.split_layers = settings
     cast(Any, model).split_layers = settings

@@ -42,9 +42,9 @@ def pair(first: int, second: int, seed: int = 0) -> torch.Tensor:
 def batch() -> dict[str, np.ndarray]:
     """Texts of several lengths, padded on the right and on the left, one alone and one without any real token."""
     rows = [pair(3, 7), pair(1, 4), pair(6, 1), pair(4, 0)[:-1], torch.zeros(0, dtype=torch.long), pair(2, 3)]
-    ids, mask = np.zeros((6, 12), np.int64), np.zeros((6, 12), np.int64)
+    ids, mask = np.zeros((6, 14), np.int64), np.zeros((6, 14), np.int64)
     for place, row in enumerate(rows):
-        part = slice(12 - len(row), 12) if place == 5 else slice(0, len(row))
+        part = slice(14 - len(row), 14) if place == 5 else slice(0, len(row))
         ids[place, part], mask[place, part] = row.numpy(), 1
     kinds = is_second(torch.from_numpy(ids), SEPARATOR).numpy().astype(np.int64) * mask
     return {"input_ids": ids, "attention_mask": mask, "token_type_ids": kinds}

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compressor.training.optimizer import parameter_groups, warmup_then_linear
+from compressor.config.training import TrainingSettings
+from compressor.training.optimizer import make_optimizer, make_schedule, parameter_groups, warmup_then_linear
 from tests.training.conftest import make_model
 
 
@@ -45,3 +46,14 @@ def test_a_group_without_parameters_is_left_out() -> None:
 @pytest.mark.parametrize("total", [1, 2])
 def test_very_short_trainings_learn(total: int) -> None:
     assert warmup_then_linear(0, total, 0.06) > 0
+
+
+def test_a_module_can_have_a_rate_of_its_own() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2, bias=False))
+    model[1].learning_rate = 0.5  # type: ignore[assignment]
+    decayed, plain, own = parameter_groups(model, 0.1)
+    assert (own["lr"], own["weight_decay"], own["params"]) == (0.5, 0.0, [model[1].weight])
+    assert "lr" not in decayed and "lr" not in plain
+    optimizer = make_optimizer(model, TrainingSettings(learning_rate=1e-3))
+    make_schedule(optimizer, 4, 0.0).step()
+    assert [group["lr"] for group in optimizer.param_groups] == [0.75e-3, 0.75e-3, 0.375]

@@ -33,6 +33,7 @@ class Heads:
     batch: str  # int64 [1]
     count: int
     size: int
+    unseen: str = ""  # float32 [batch, length, length]: 1 where a token must not see another; "": all see all
 
     @property
     def width(self) -> int:
@@ -142,6 +143,9 @@ def _probabilities(b: Builder, heads: Heads, masked: bool) -> str:
         alive = b.op("Unsqueeze", b.reduce("ReduceMax", heads.real, 1, keepdims=True), b.ints(2, 3))
         query = b.op("Mul", query, alive)
     scores = b.op("MatMul", query, key)
+    if heads.unseen:
+        apart = b.op("Unsqueeze", heads.unseen, b.ints(1))
+        scores = b.op("Add", scores, b.op("Mul", apart, b.float(MASKED)))
     if masked:
         bias = b.op("Mul", b.op("Sub", b.float(1.0), heads.real), b.float(MASKED))
         scores = b.op("Add", scores, b.op("Unsqueeze", bias, b.ints(1, 2)))

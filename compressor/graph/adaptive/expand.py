@@ -112,8 +112,9 @@ def _heads(b: Builder, rows: tuple[str, str, str], real: str, batch: str, count:
 
 def _attend_whole(b: Builder, node: onnx.NodeProto, attributes: dict[str, Any], plan: WholePlan) -> None:
     """With a mask or without one; nothing leaves. Bodies have the names that they have where tokens can be dropped."""
-    query, key, value, hidden, real, _ = node.input
+    query, key, value, hidden, real, _, unseen = node.input
     heads = _heads(b, (query, key, value), real, plan.batch, attributes["heads"], attributes["width"])
+    heads = replace(heads, unseen=unseen if attributes["limited"] else "")
     full, masked = b.body("full"), b.body("other").body("masked")
     bodies = [(body, [attend(body, heads, masked=body is masked)]) for body in (masked, full)]
     context = b.branch(plan.padded, [FLOAT], *bodies)[0]
@@ -127,7 +128,7 @@ def _attend_whole(b: Builder, node: onnx.NodeProto, attributes: dict[str, Any], 
 
 def _attend(b: Builder, node: onnx.NodeProto, attributes: dict[str, Any], plan: Plan) -> None:
     """Keep all, without a mask; or with a mask; or choose and drop: an `If` in an `If`."""
-    query, key, value, hidden, real, origin = node.input
+    query, key, value, hidden, real, origin, _ = node.input
     layer = attributes["layer"]
     protect = bool(attributes["protect"])
     simple, drops, padded, length, kept_count = (

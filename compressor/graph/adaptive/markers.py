@@ -38,12 +38,13 @@ class Attend(torch.autograd.Function):
     query, key, value [rows, width], hidden [rows, hidden], real [batch, length], origin [rows] -> context
     [kept rows, width] and hidden [kept rows, hidden] of the rows that stay, their real [batch, kept] and origin; hidden
     and origin of those that leave. `first`: whether only the first real token's attention makes others significant.
+    `limited`: whether `unseen` [batch, length, length] is 1 where a token must not see another (else it is not read).
     """
 
     @staticmethod
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, hidden: Tensor, real: Tensor, origin: Tensor,
-        layer: int, heads: int, protect: int, first: int, width: int, hidden_width: int,
+        unseen: Tensor, limited: int, layer: int, heads: int, protect: int, first: int, width: int, hidden_width: int,
     ) -> tuple[Tensor, ...]:  # fmt: skip
         """Everything stays (tracing only)."""
         return query + key + value, hidden.clone(), real.clone(), origin.clone(), hidden[:0].clone(), origin[:0].clone()
@@ -51,11 +52,11 @@ class Attend(torch.autograd.Function):
     @staticmethod
     def symbolic(
         g: Any, query: Any, key: Any, value: Any, hidden: Any, real: Any, origin: Any,
-        layer: int, heads: int, protect: int, first: int, width: int, hidden_width: int,
+        unseen: Any, limited: int, layer: int, heads: int, protect: int, first: int, width: int, hidden_width: int,
     ) -> Any:  # fmt: skip
         """One node with all of it."""
         outputs = g.op(
-            f"{DOMAIN}::{ATTEND}", query, key, value, hidden, real, origin,
+            f"{DOMAIN}::{ATTEND}", query, key, value, hidden, real, origin, unseen, limited_i=limited,
             layer_i=layer, heads_i=heads, protect_i=protect, first_i=first, width_i=width, outputs=6,
         )  # fmt: skip
         attended, rows = (query.type().with_sizes([None, size]) for size in (width, hidden_width))

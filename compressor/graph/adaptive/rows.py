@@ -20,12 +20,14 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from compressor.graph.adaptive.markers import Attend, End, First, Gate, Plan, Restore
 from compressor.models.adaptive_depth import AdaptiveDepthModel, Run
 from compressor.models.families import Family, family_of_model
+from compressor.models.length_adaptive import embed
+from compressor.models.two_texts import apart, is_second
 from compressor.models.widths import model_widths
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from compressor.models.structure import LengthAdaptive
+    from compressor.models.structure import LengthAdaptive, SplitLayers
 
 
 @contextmanager
@@ -37,6 +39,7 @@ def traced_in_rows(model: PreTrainedModel) -> Iterator[None]:
     family = family_of_model(model)
     backbone = cast(Any, family.backbone_of(model))
     settings: LengthAdaptive = backbone.length_adaptive
+    split: SplitLayers | None = getattr(backbone, "split_layers", None)
     width, widths = family.hidden_size(model.config.to_dict()), model_widths(model)
 
     dial: list[Tensor] = []
@@ -66,7 +69,8 @@ def traced_in_rows(model: PreTrainedModel) -> Iterator[None]:
         return stock.forward(model, input_ids=input_ids, attention_mask=attention_mask, **extra)
 
     def forward(input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None, **_: Any) -> Any:
-        states = _embed(backbone, family, input_ids, token_type_ids)
+        states = embed(backbone, family, input_ids, token_type_ids)
+        unseen = None if split is None else apart(is_second(input_ids, cast(Any, model).config.sep_token_id))
         protect = int(settings.protect_first)
         real, origin = _apply(Plan, attention_mask, dial[0], settings.minimum, protect)
         hidden = states.reshape(-1, states.shape[-1])
@@ -76,13 +80,14 @@ def traced_in_rows(model: PreTrainedModel) -> Iterator[None]:
             at = widths[index]
             shape = (index, at.heads, protect, int(settings.significance == "first"), at.attention, width)
             mask = attention_mask if index == answering else None
-            hidden, real, origin, *leaving = _run_layer(layer, family, hidden, real, origin, shape, mask)
+            others = unseen if split is not None and index < split.layers else None
+            hidden, real, origin, *leaving = _run_layer(layer, family, hidden, real, origin, shape, mask, others)
             left += leaving
             if runs:
                 first = hidden if index == answering else _apply(First, hidden, attention_mask, index)
                 hidden = _watch(runs[0], index, hidden, first)
-        others = (origin, *left) if settings.restore else ()
-        last = _apply(Restore, attention_mask, width, hidden, *others)
+        back = (origin, *left) if settings.restore else ()
+        last = _apply(Restore, attention_mask, width, hidden, *back)
         pooler = getattr(backbone, family.pooler, None) if family.pooler else None
         return BaseModelOutputWithPooling(
             last_hidden_state=last, pooler_output=pooler(last) if pooler is not None else None
@@ -98,13 +103,6 @@ def traced_in_rows(model: PreTrainedModel) -> Iterator[None]:
 
 def _apply(marker: type[Function], *arguments: Any) -> Any:
     return cast(Any, marker).apply(*arguments)
-
-
-def _embed(backbone: nn.Module, family: Family, input_ids: Tensor, token_type_ids: Tensor | None) -> Tensor:
-    extra = {"token_type_ids": token_type_ids} if family.has_token_types else {}
-    states = getattr(backbone, family.embeddings)(input_ids=input_ids, **extra)
-    projection = getattr(backbone, family.projection, None) if family.projection else None
-    return cast(Tensor, states if projection is None else projection(states))
 
 
 def _watch(run: Run, layer: int, hidden: Tensor, first: Tensor) -> Tensor:
@@ -123,17 +121,22 @@ def _run_layer(
     origin: Tensor,
     shape: tuple[int, ...],
     mask: Tensor | None,
+    unseen: Tensor | None,
 ) -> list[Tensor]:
     """One layer: hidden, real, origin of the rows that stay, then hidden and origin of those that leave.
 
-    With `mask`, the attention mask, only each text's first row goes on after the attention.
+    With `mask`, the attention mask, only each text's first row goes on after the attention. With `unseen` [batch,
+    length, length] tokens do not see those for which it is 1.
     """
 
     def part(path: str) -> Any:
         return attrgetter(path)(layer)
 
     query, key, value = (part(path)(hidden) for path in (family.query, family.key, family.value))
-    context, residual, real, origin, left, left_origin = _apply(Attend, query, key, value, hidden, real, origin, *shape)
+    limits = (real, 0) if unseen is None else (unseen, 1)
+    context, residual, real, origin, left, left_origin = _apply(
+        Attend, query, key, value, hidden, real, origin, *limits, *shape
+    )
     if mask is not None:
         context, residual = (_apply(First, rows, mask, shape[0]) for rows in (context, residual))
     attended = part(family.attention_norm)(part(family.attention_output)(context) + residual)

@@ -40,7 +40,7 @@ class Retained(nn.Module):
 
 
 class SoftExtraction:
-    """Loss(theta, r) + price · sum over the layers j of j · mass(j; r) (Goyal et al. 2020, section 3.3)."""
+    """Loss(theta, r) + price · sum over the layers j of j · mass(j; r) (Goyal et al. 2020)."""
 
     def __init__(self, task: Task, price: float) -> None:
         self.task = task

@@ -15,7 +15,7 @@ from compressor.stages.prune_weights.settings import Scope
 def sparsity_at(progress: float, final: float, start: float, end: float) -> float:
     """Share of the weights that is gone: 0 until `start`, then up along a cubic curve, `final` from `end` on.
 
-    s = f - f (1 - (t - t_0) / (t_1 - t_0))^3 (Zhu & Gupta 2018, eq. 1; Sanh et al. 2020, section 5).
+    s = f - f (1 - (t - t_0) / (t_1 - t_0))^3 (Zhu & Gupta 2018, eq. 1; as Sanh et al. 2020 use it).
 
     Args:
         progress: Fraction of the updates that have been made.
@@ -52,7 +52,7 @@ def _highest(scores: Tensor, sparsity: float) -> Tensor:
 def straight_through(scores: Tensor, mask: Tensor) -> Tensor:
     """The mask as numbers in the scores' type; the gradient goes to the scores as if they were the mask.
 
-    So a weight W that is multiplied by it has the score gradient dL/dW' · W (Sanh et al. 2020, eq. 3).
+    So a weight W that is multiplied by it has the score gradient dL/dW' · W (Sanh et al. 2020).
     """
     return cast(Tensor, cast(Any, _StraightThrough).apply(scores, mask))
 

@@ -54,3 +54,29 @@ def test_plan_knows_the_shape_but_not_what_is_learned(tmp_path: Path) -> None:
     after = Structure.from_config(shape(config, config, PowerBertSettings(minimum=4)))
     assert after.length_adaptive is not None
     assert (after.length_adaptive.keep, after.length_adaptive.minimum) == ([1.0] * 3, 4)
+
+
+@pytest.mark.parametrize("dies", [2, 5])
+def test_a_killed_run_ends_with_the_same_weights(tmp_path: Path, dies: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = tiny_task("text-classification")
+    source = make_checkpoint(tmp_path / "source", task)
+    settings = PowerBertSettings(
+        price=1.0, retention_learning_rate=0.1, ranks=8, max_steps=4, batch_size=8, save_every_minutes=1e-9
+    )
+    whole = stage.run(source, settings, make_context(tmp_path / "whole", task, source))
+    context, calls, loss = make_context(tmp_path / "killed", task, source), [0], task.loss
+
+    def dying(outputs: Any, labels: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == dies + 1:  # in the search, or in the training behind it
+            raise KeyboardInterrupt
+        return loss(outputs, labels)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(task, "loss", dying)
+        with pytest.raises(KeyboardInterrupt):
+            stage.run(source, settings, context)
+    again = stage.run(source, settings, context)
+    one, other = (checkpoint.load(each.path, task) for each in (whole, again))
+    assert checkpoint.structure_of(one) == checkpoint.structure_of(other)
+    assert all(value.equal(other.state_dict()[name]) for name, value in one.state_dict().items())

@@ -144,3 +144,25 @@ def test_impossible_settings_are_refused() -> None:
         shape(
             config, {**config, "num_attention_heads": 2}, PruneWeightsSettings(distill={"logits": 0, "attention": 1.0})
         )
+
+
+def test_a_killed_run_ends_with_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = PruneWeightsSettings(
+        method="movement", sparsity=0.5, every=2, epochs=2, batch_size=8, save_every_minutes=1e-9
+    )
+    source = make_checkpoint(tmp_path / "source", CLASSES)
+    whole = stage.run(source, settings, make_context(tmp_path / "whole", CLASSES, source))
+    context, call = make_context(tmp_path / "killed", CLASSES, source), stage.Pruning.__call__
+
+    def dying(self: Any, model: Any, inputs: Any, labels: Any, step: int) -> Any:
+        if step == 3:
+            raise KeyboardInterrupt
+        yield from call(self, model, inputs, labels, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage.Pruning, "__call__", dying)
+        with pytest.raises(KeyboardInterrupt):
+            stage.run(source, settings, context)
+    again = stage.run(source, settings, context)
+    for one, other in zip(matrices(whole.path), matrices(again.path), strict=True):
+        assert torch.equal(one, other)

@@ -91,7 +91,8 @@ def _heads(
         return None
     query, key, value = (node.input[0] for node in parts)
     batch = makers[parts[0].input[1]].input[0]
-    return Heads(query, key, value, real[0], batch, count, size)
+    unseen = [node.input[0] for node in full.node if node.op_type == "Unsqueeze"]
+    return Heads(query, key, value, real[0], batch, count, size, unseen[0] if unseen else "")
 
 
 def _without(body: onnx.GraphProto, output: str) -> list[onnx.NodeProto]:

@@ -92,7 +92,7 @@ def _leads_to_product(name: str, links: Links) -> bool:
 def multi_head(builder: Builder, heads: Heads, *, masked: bool) -> str:
     """MultiHeadAttention over query, key and value [batch, length, heads·size]; the result likewise.
 
-    The mask is the raw attention mask, never a length. (ONNX Runtime 1.14 and newer.)
+    The mask is the raw attention mask, never a length, or one for each query. (ONNX Runtime 1.14 and newer.)
     """
     b = builder
     inputs = [heads.query, heads.key, heads.value]
@@ -100,7 +100,12 @@ def multi_head(builder: Builder, heads: Heads, *, masked: bool) -> str:
     if masked:
         alive = b.op("Unsqueeze", b.reduce("ReduceMax", heads.real, 1, keepdims=True), b.ints(2))
         inputs[0] = b.op("Mul", heads.query, alive)  # a text of padding alone attends evenly, as in PyTorch
-        inputs += ["", b.op("Cast", heads.real, to=TensorProto.INT32)]
+    seen = heads.real if masked else ""
+    if heads.unseen:
+        near = b.op("Sub", b.float(1.0), heads.unseen)
+        seen = b.op("Mul", near, b.op("Unsqueeze", seen, b.ints(1))) if masked else near
+    if seen:
+        inputs += ["", b.op("Cast", seen, to=TensorProto.INT32)]
         attributes["mask_filter_value"] = MASKED
     return b.op("MultiHeadAttention", *inputs, domain=MICROSOFT, **attributes)
 
