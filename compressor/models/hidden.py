@@ -7,13 +7,12 @@ dense layer of a text head gives, its summary, is a space of its own of the same
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
 
-from compressor.errors import CheckpointError
-from compressor.models import checkpoint
+from compressor.models import checkpoint, spaces
 from compressor.models.families import Family, family_of_model
 from compressor.models.widths import with_hidden_size
 
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     from compressor.tasks.base import Task
 
 Space = Literal["stream", "summary"]
-OUTPUTS = ("qa_outputs", "classifier", "classifier.out_proj")
-"""Last layers of the heads."""
 
 
 def axes_of(weights: Mapping[str, Tensor], family: Family) -> dict[str, tuple[Space | None, ...]]:
@@ -31,9 +28,11 @@ def axes_of(weights: Mapping[str, Tensor], family: Family) -> dict[str, tuple[Sp
     Raises:
         CheckpointError: A weight that no part of a stock encoder has.
     """
-    summarised = f"{family.classifier_dense}.weight" in weights
-    projected = family.projection is not None and f"{family.backbone}.{family.projection}.weight" in weights
-    return {name: _axes(name, tensor, family, summarised, projected) for name, tensor in weights.items()}
+    return {name: tuple(_of_stream(space) for space in axes) for name, axes in spaces.axes_of(weights, family).items()}
+
+
+def _of_stream(space: spaces.Space | None) -> Space | None:
+    return cast(Space, space.kind) if space is not None and space.kind in get_args(Space) else None
 
 
 def narrow_hidden(model: nn.Module, task: Task, stream: Sequence[int], summary: Sequence[int]) -> nn.Module:
@@ -50,8 +49,8 @@ def narrow_hidden(model: nn.Module, task: Task, stream: Sequence[int], summary: 
     """
     kept = {"stream": torch.tensor(list(stream)), "summary": torch.tensor(list(summary))}
     weights = dict(model.state_dict())
-    for name, spaces in axes_of(weights, family_of_model(model)).items():
-        for axis, space in enumerate(spaces):
+    for name, axes in axes_of(weights, family_of_model(model)).items():
+        for axis, space in enumerate(axes):
             if space is not None:
                 weights[name] = weights[name].index_select(axis, kept[space].to(weights[name].device))
     smaller: nn.Module = checkpoint.build(with_hidden_size(checkpoint.config_to_save(model), len(stream)), task)
@@ -62,28 +61,4 @@ def narrow_hidden(model: nn.Module, task: Task, stream: Sequence[int], summary: 
 def output_layer(model: nn.Module, family: Family) -> nn.Module:
     """The last layer of a text head, which reads the summary."""
     name = "classifier.out_proj" if family.classifier_dense == "classifier.dense" else "classifier"
-    return cast(nn.Module, model.get_submodule(name))
-
-
-def _axes(name: str, tensor: Tensor, family: Family, summarised: bool, projected: bool) -> tuple[Space | None, ...]:
-    module, _, kind = name.rpartition(".")
-    matrix = tensor.ndim == 2
-    if module == family.classifier_dense:
-        return ("summary", "stream") if matrix else ("summary",)
-    if module in OUTPUTS:
-        return (None, "summary" if summarised else "stream") if matrix else (None,)
-    inside = module.removeprefix(f"{family.backbone}.")
-    if inside == family.projection:
-        return ("stream", None) if matrix else ("stream",)
-    if inside.startswith(f"{family.embeddings}.") and kind in ("weight", "bias"):
-        if projected:
-            return (None,) * tensor.ndim
-        return (None, "stream") if matrix else ("stream",)
-    part = inside.removeprefix(f"{family.layers}.").partition(".")[2]
-    if part in (family.query, family.key, family.value, family.feed_forward_in):
-        return (None, "stream") if matrix else (None,)
-    if part in (family.attention_output, family.feed_forward_out):
-        return ("stream", None) if matrix else ("stream",)
-    if part in (family.attention_norm, family.feed_forward_norm):
-        return ("stream",)
-    raise CheckpointError(f"the weight '{name}' belongs to no part of a {family.model_type} encoder or its head.")
+    return model.get_submodule(name)

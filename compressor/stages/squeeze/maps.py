@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from compressor.models.families import family_of
+from compressor.models.spaces import ATTENTION, Space, axes_of
 from compressor.stages.distill.layer_map import layer_pairs
-from compressor.stages.squeeze.axes import ATTENTION, Space, axes, strengths, strongest, strongest_of_heads
+from compressor.stages.squeeze.strength import strengths, strongest, strongest_of_heads
 
 Start = Callable[[Space, int, int], Tensor]
 """(space of the large model, dimensions of the small one, of the large one) -> map [small, large]."""
@@ -47,12 +48,13 @@ def map_weights(student: nn.Module, large: nn.Module, start: Start) -> None:
     config = cast(Any, large).config.to_dict()
     weights = {name: parameter.detach().clone() for name, parameter in large.named_parameters()}
     sources = {name: source_name(name, cast(Any, student).config.to_dict(), config) for name in names(student)}
+    axes = axes_of(weights, family_of(config))
     lefts: dict[str, nn.Parameter] = {}
     for name, source in sources.items():
         module, _, leaf = name.rpartition(".")
         layer = student.get_submodule(module)
         shape = getattr(layer, leaf).shape
-        out, into = axes(source, config)
+        out, into = (*axes[source], None)[:2]
         weight = weights[source]
         if out is not None and module not in lefts:
             lefts[module] = nn.Parameter(start(out, shape[0], weight.shape[0]))
@@ -94,7 +96,7 @@ def selecting(large: nn.Module, heads: int) -> Start:
     The student then begins as the large model with the other dimensions cut away.
     """
     config = cast(Any, large).config.to_dict()
-    strength = strengths({name: parameter.detach() for name, parameter in large.named_parameters()}, config)
+    strength = strengths({name: parameter.detach() for name, parameter in large.named_parameters()}, family_of(config))
     total = family_of(config).head_count(config)
 
     def start(space: Space, small: int, big: int) -> Tensor:

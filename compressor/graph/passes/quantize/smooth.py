@@ -40,15 +40,21 @@ def smooth(
 
     Args:
         model: The float32 graph.
-        chosen: Products to be quantized; those inside of branches are left alone.
+        chosen: Products to be quantized; those inside of branches are left alone, and so are weights that several
+            layers share: each would need a copy of its own.
         feeds: Calibration inputs.
         context: For the progress bar.
         folder: Where a graph with extra outputs may lie for a while.
     """
     readers: dict[str, list[Product]] = {}
+    inputs: dict[str, set[str]] = {}
     for product in chosen:
+        inputs.setdefault(product.weight, set()).add(product.node.input[0])
         if not product.in_body and product.node.op_type in ("MatMul", "Gemm"):
             readers.setdefault(product.node.input[0], []).append(product)
+    readers = {
+        name: products for name, products in readers.items() if all(len(inputs[p.weight]) == 1 for p in products)
+    }
     loudness = loudest(model, list(readers), feeds, context, folder)
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     smoothed = []
