@@ -55,5 +55,7 @@ def test_a_module_can_have_a_rate_of_its_own() -> None:
     assert (own["lr"], own["weight_decay"], own["params"]) == (0.5, 0.0, [model[1].weight])
     assert "lr" not in decayed and "lr" not in plain
     optimizer = make_optimizer(model, TrainingSettings(learning_rate=1e-3))
-    make_schedule(optimizer, 4, 0.0).step()
+    schedule = make_schedule(optimizer, 4, 0.0)
+    optimizer.step()
+    schedule.step()
     assert [group["lr"] for group in optimizer.param_groups] == [0.75e-3, 0.75e-3, 0.375]
