@@ -10,11 +10,12 @@ from typing import Any
 
 from compressor.devices.identity import is_this_machine, measured_on
 from compressor.errors import DeviceError, RequestError
+from compressor.graph.passes.quantize_weights.requirements import check_device, check_structure
 from compressor.models.families import family_of
 from compressor.models.structure import Structure
 from compressor.request import Request
 
-_NUMBER_FORMATS = ("quantize", "cast")
+_NUMBER_FORMATS = ("quantize", "quantize_weights", "cast")
 """Passes that each change the number format of a whole graph."""
 
 
@@ -48,8 +49,16 @@ def refuse_the_impossible(request: Request, teacher: Mapping[str, Any], *, to_me
             "search_lengths needs a length dial: add the stage length_adaptive to the recipe, or take the pass out "
             "with ~recipe.passes.search_lengths."
         )
-    if all(name in passes for name in _NUMBER_FORMATS):
-        raise RequestError("a graph is either int8 or float16: take one of the passes quantize and cast out.")
+    several = [name for name in _NUMBER_FORMATS if name in passes]
+    if len(several) > 1:
+        raise RequestError(
+            "a graph is either int8 or float16 or has weights of few bits: of the passes "
+            f"{' and '.join(several)} take all but one out."
+        )
+    for entry in request.passes:
+        if entry.spec.name == "quantize_weights":
+            check_device(entry.settings, request.device)
+            check_structure(entry.settings, Structure.from_config(final))
     longest = family_of(final).longest_input(final)
     for key, length in (
         ("features.max_length", request.features.max_length),

@@ -141,18 +141,19 @@ def _shape(config: dict[str, Any], structure: Structure, length: int, request: R
 
 
 def _bytes(config: dict[str, Any], request: Request, *, final: bool) -> float:
-    """Size of the graph: four bytes a weight; one for those that `quantize` reaches, two in float16."""
+    """Size of the graph: four bytes a weight, less for those that a pass turns into another number format."""
     weights = macs.parameter_count(config, request.task)
     embeddings = macs.word_parameters(config)
     formats = {"dynamic_int8": 1, "static_int8": 1, "float16": 2, "float32": 4}
-    width = 4
-    if final:
-        for entry in request.passes:
-            if entry.spec.name == "quantize":
-                mode = entry.settings.mode
-                width = 1 if mode != "auto" else formats[request.device.number_format]
-                if width == 1 and entry.settings.embeddings == "int8":
-                    return float(weights)
-            elif entry.spec.name == "cast":
-                width = 2
-    return float(weights * width if width != 1 else (weights - embeddings) + 4 * embeddings)
+    width, table = 4.0, 4.0
+    for entry in request.passes if final else ():
+        settings = entry.settings
+        if entry.spec.name == "cast":
+            width = table = 2
+        elif entry.spec.name == "quantize":
+            width = 1 if settings.mode != "auto" else formats[request.device.number_format]
+            table = 4 if width == 1 and settings.embeddings != "int8" else width
+        elif entry.spec.name == "quantize_weights":
+            width = settings.bits / 8 + 2 / settings.block_size  # and a float16 scale a block
+            table = 1 if settings.embeddings == "int8" else 4
+    return (weights - embeddings) * width + embeddings * table

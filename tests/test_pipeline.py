@@ -116,6 +116,9 @@ def test_a_device_that_must_be_here_and_is_not(tmp_path: Path) -> None:
 IMPOSSIBLE = [
     ("qualaminilm", ["~recipe.stages.length_adaptive"], "search_lengths needs a length dial"),
     ("int8", ["recipe.passes.half.pass=cast"], "either int8 or float16"),
+    ("int4", ["recipe.passes.int8.pass=quantize"], "quantize and quantize_weights take all but one out"),
+    ("int4", ["device.runtime_version='1.14'"], "4 bits need ONNX Runtime 1.17"),
+    ("int4", ["device=jetson", "recipe.passes.quantize_weights.bits=8"], "has 1.18 .*use bits: 4"),
     ("int8", ["measure.length=5000"], "measure.length = 5000 is not possible: the model reads at most"),
     ("minilm", ["recipe.stages.distill.teacher_layer=99"], "teacher_layer 99 does not exist"),
     ("minilm", ["recipe.stages.distill.relation_heads=7"], "relation_heads 7 does not divide"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
-from compressor.config.schema import Count, FileName, Positive, settings
+from compressor.config.schema import Count, FileName, Positive, Version, settings
 
 NumberFormat = Literal["float32", "float16", "dynamic_int8", "static_int8"]
 
@@ -34,6 +34,7 @@ class DeviceProfile:
     name: FileName
     description: str
     runtime: Literal["onnxruntime"] = "onnxruntime"  # the only one so far: a profile for another is refused
+    runtime_version: Version | None = None  # the oldest that the device may have; None: not known
     providers: list[Provider]
     identity: Identity = dataclasses.field(default_factory=Identity)
     threads: Count | None = None  # None: all cores of the machine

@@ -48,6 +48,8 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """What numpy and PyTorch both take as a seed."""
 FileName = Annotated[str, AfterValidator(_file_name)]
 """A name that a folder can have, and that does not lead out of the folder it is in."""
+Version = Annotated[str, Field(pattern=r"^\d+\.\d+(\.\d+)?$")]
+"""Numbers with dots, such as 1.22 or 1.22.0."""
 Column = Annotated[str, BeforeValidator(_column)]
 """A column by its name, or by its number from 0 (as text)."""
 

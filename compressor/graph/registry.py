@@ -69,6 +69,17 @@ PASSES: dict[str, PassSpec] = {
             flat=True,
         ),
         PassSpec(
+            name="quantize_weights",
+            paper="Frantar et al. 2022 (GPTQ); Lin et al. 2023 (AWQ)",
+            summary="weights of 4 or 8 bits in blocks, by NNCF or Neural Compressor; float activations",
+            changes="size",
+            settings="compressor.graph.passes.quantize_weights.settings:QuantizeWeightsSettings",
+            run="compressor.graph.passes.quantize_weights.quantize_weights:run",
+            version=1,
+            reads=("calibration",),
+            flat=True,
+        ),
+        PassSpec(
             name="cast",
             paper="Micikevicius et al. 2018",
             summary="float16 weights and arithmetic",

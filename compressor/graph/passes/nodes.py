@@ -17,6 +17,8 @@ INTEGER_OPS = frozenset(
     {"MatMulInteger", "QLinearMatMul", "QGemm", "QAttention", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"}
 )
 """Products that compute in int8 by themselves."""
+WEIGHTS_ONLY = "MatMulNBits"
+"""The product of float activations and weights of few bits."""
 
 
 INTEGER_OUTPUTS: Mapping[str, tuple[int, ...]] = {"EmbedLayerNormalization": (1,)}
@@ -114,8 +116,12 @@ def integer_products(model: ModelProto) -> int:
 
 
 def is_quantized(model: ModelProto) -> bool:
-    """Whether any node computes in int8 or converts to or from it."""
-    marks = INTEGER_OPS | {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QEmbedLayerNormalization"}
+    """Whether any node computes in int8, converts to or from it, or has weights of few bits."""
+    marks = (
+        INTEGER_OPS
+        | {WEIGHTS_ONLY}
+        | {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QEmbedLayerNormalization"}
+    )
     return any(node.op_type in marks for node in all_nodes(model))
 
 

@@ -18,11 +18,12 @@ from onnxruntime.quantization.calibrate import CalibrationMethod, HistogramColle
 from compressor.errors import PassError, RequestError
 from compressor.graph.context import PassContext
 from compressor.graph.passes.quantize.settings import QuantizeSettings
+from compressor.graph.passes.quantize.smallest_error import smallest_error_range
 from compressor.graph.passes.windows import Windows
 
 Feed = dict[str, NDArray[Any]]
 Ranges = Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
-BINS = {"percentile": 2048, "entropy": 128}
+BINS = {"percentile": 2048, "mse": 2048, "entropy": 128}
 """Bins of a histogram, as ONNX Runtime's own calibrators have them."""
 
 
@@ -57,7 +58,7 @@ def collect_ranges(
     """The range of each tensor over all feeds, as ONNX Runtime's quantizer takes it.
 
     Only `tensors` are fetched, batch by batch, and reduced at once to a range (minmax) or a histogram
-    (percentile, entropy). `folder` is for the graph with the extra outputs.
+    (percentile, entropy, mse). `folder` is for the graph with the extra outputs.
     """
     session = _watched(model, tensors, folder)
     collector = _MinMax() if settings.calibration == "minmax" else _Histograms(settings, symmetric)
@@ -71,6 +72,7 @@ def collect_ranges(
         raise PassError(f"quantize: calibration met values that are no numbers in '{broken[0]}': check the checkpoint.")
     method = {
         "minmax": CalibrationMethod.MinMax,
+        "mse": CalibrationMethod.MinMax,  # what it finds is a range like that one's
         "percentile": CalibrationMethod.Percentile,
         "entropy": CalibrationMethod.Entropy,
     }
@@ -135,13 +137,22 @@ class _MinMax:
 
 class _Histograms:
     def __init__(self, settings: QuantizeSettings, symmetric: bool) -> None:
-        method = settings.calibration
-        self._collector = HistogramCollector(method, symmetric, BINS[method], 128, settings.percentile, "same")
+        method, self._symmetric = settings.calibration, symmetric
+        self._mse = method == "mse"
+        kind = "percentile" if self._mse else method
+        one_sided = symmetric and not self._mse
+        self._collector = HistogramCollector(kind, one_sided, BINS[method], 128, settings.percentile, "same")
 
     def add(self, batch: Mapping[str, NDArray[Any]]) -> None:
         with contextlib.redirect_stdout(io.StringIO()):  # the collector prints at every batch
             self._collector.collect({name: values.ravel() for name, values in batch.items()})
 
     def ranges(self) -> dict[str, tuple[Any, ...]]:
+        if self._mse:
+            return {name: self._smallest_error(*seen[:4]) for name, seen in self._collector.histogram_dict.items()}
         with contextlib.redirect_stdout(io.StringIO()):
             return dict(self._collector.compute_collection_result())
+
+    def _smallest_error(self, counts: NDArray[Any], edges: NDArray[Any], low: Any, high: Any) -> tuple[Any, ...]:
+        ends = smallest_error_range(counts, edges, float(low), float(high), symmetric=self._symmetric)
+        return tuple(np.asarray(end, np.float32) for end in ends)

@@ -8,6 +8,8 @@ import numpy as np
 import onnx
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
+from compressor.errors import PassError
+
 SMALLEST_TABLE = 64
 """Rows below which a table is left alone (segments)."""
 
@@ -41,6 +43,15 @@ def quantize_embeddings(model: onnx.ModelProto) -> dict[str, int] | None:
             continue  # the head reads the same weights
         return _replace(graph, index, node, table)
     return None
+
+
+def require_embeddings(pass_name: str, asked: str, found: dict[str, int] | None) -> None:
+    """Raise `PassError` if int8 embeddings were asked for and none were found."""
+    if asked == "int8" and found is None:
+        raise PassError(
+            f"{pass_name}: embeddings: int8 found no word embeddings that are looked up by a plain Gather: take it "
+            "out, or fuse without the embedding layer."
+        )
 
 
 def _replace(graph: GraphProto, index: int, node: NodeProto, table: TensorProto) -> dict[str, int]:

@@ -17,7 +17,7 @@ from compressor.graph.passes.cast.settings import CastSettings
 from compressor.graph.passes.nodes import declare_fused_outputs, integer_products, is_quantized, name_nodes
 from compressor.graph.passes.quantize.calibration import calibration_feeds
 from compressor.graph.passes.quantize.choose import choose_products
-from compressor.graph.passes.quantize.embeddings import quantize_embeddings
+from compressor.graph.passes.quantize.embeddings import quantize_embeddings, require_embeddings
 from compressor.graph.passes.quantize.integer_ops import to_integer_products
 from compressor.graph.passes.quantize.onnxruntime_backend import dynamic_int8, static_int8
 from compressor.graph.passes.quantize.scheme import Scheme, resolve
@@ -62,15 +62,13 @@ def _quantize(
     model: onnx.ModelProto, target: Path, scheme: Scheme, settings: QuantizeSettings, context: PassContext
 ) -> dict[str, Any]:
     notes: dict[str, Any] = {"scheme": dataclasses.asdict(scheme)}
-    chosen, left = choose_products(model, settings, dynamic=scheme.mode == "dynamic")
+    dynamic = scheme.mode == "dynamic"  # it alone reaches into If, and into the fused operator Attention
+    op_types = [kind for kind in settings.op_types if dynamic or kind != "Attention"]
+    chosen, left = choose_products(model, settings, op_types=op_types, in_bodies=dynamic)
     wanted = len(chosen)
     if settings.embeddings != "keep":
         notes["embeddings"] = quantize_embeddings(model)
-        if settings.embeddings == "int8" and notes["embeddings"] is None:
-            raise PassError(
-                "quantize: embeddings: int8 found no word embeddings that are looked up by a plain Gather: take it "
-                "out, or fuse without the embedding layer."
-            )
+        require_embeddings("quantize", settings.embeddings, notes["embeddings"])
     smooths = _smooths(scheme, settings, context)
     feeds = calibration_feeds(model, settings, context) if smooths or scheme.mode == "static" else []
     if smooths:

@@ -14,6 +14,9 @@ from compressor.config.schema import Count, NonNegative, settings
 class QuantizeSettings:
     """Int8 weights and activations; None and auto mean: as the device profile says.
 
+    Naive rounding to nearest is `mode: static`, `calibration: minmax`, `smooth: off`: ranges as wide as what was
+    seen. `calibration: mse` takes the range that leaves the smallest squared error.
+
     `embeddings: int8` stores the word embeddings as int8 with one scale a row. Rows are looked up first and turned
     to float32 afterwards. On a 6 x 384 SQuAD model the file went from 58.7 to 23.7 MB; speed and F1 did not change
     beyond noise. `weight_type: uint8` took twice the time of int8 on AVX-512 VNNI; without VNNI, int8 weights can
@@ -34,7 +37,7 @@ class QuantizeSettings:
     exclude: list[str] = dataclasses.field(default_factory=list)
     layout: Literal["auto", "qdq", "integer"] = "auto"  # static; auto: integer products on the CPU provider
     smallest_width: Count = 16  # products with fewer rows or columns of weights stay float32 (heads, sums)
-    calibration: Literal["minmax", "percentile", "entropy"] = "percentile"
+    calibration: Literal["minmax", "percentile", "entropy", "mse"] = "percentile"  # static: how ranges are chosen
     percentile: Annotated[float, Field(gt=50, le=100)] = 99.999  # calibration: percentile
     samples: Count | None = None  # calibration examples; None: all
     batch_size: Count = 4  # windows a calibration run
