@@ -54,14 +54,14 @@ def pass_context(result: Checkpoint, task: Any, folder: Path) -> PassContext:
 @torch.no_grad()
 def test_all_three_at_once_in_every_family_from_the_checkpoint_to_int8(tmp_path: Path, model_type: str) -> None:
     task = tiny_task("text-classification")
-    source = make_checkpoint(tmp_path / "source", task, model_type)
-    values = {"heads": 0.5, "feed_forward": 0.5, "hidden": 24, "steps": 2, "uneven": True}
+    source = make_checkpoint(tmp_path / "source", task, model_type, hidden=128)
+    values = {"heads": 0.5, "feed_forward": 0.5, "hidden": 96, "steps": 2, "uneven": True}
     result = pruned(tmp_path, source, task, **values)
     model: Any = checkpoint.load(result.path, task)
     config = checkpoint.read_config(result.path)
     widths = even_widths(config)
     assert (
-        sum(widths.heads) == 4 and sum(widths.feed_forward) == 64 and family_of_model(model).hidden_size(config) == 24
+        sum(widths.heads) == 4 and sum(widths.feed_forward) == 256 and family_of_model(model).hidden_size(config) == 96
     )
     assert all(units % 8 == 0 for units in widths.feed_forward)
     foretold = shape(checkpoint.read_config(source.path), {}, parse(PruneWidthsSettings, values, where="test"))
