@@ -78,7 +78,7 @@ def plain(bench: Bench) -> None:
 
 def exits(bench: Bench, key: str, **values: Any) -> None:
     """Exits of one kind on the teacher."""
-    epochs = bench.options.epochs or 3.0
+    epochs = bench.options.epochs or 2.0
     bench.stage("adaptive_depth", key, bench.checkpoint("teacher"), epochs=epochs, **values, **bench.common)
 
 
@@ -89,8 +89,8 @@ def dact(bench: Bench) -> None:
 
 
 def dact_paper(bench: Bench) -> None:
-    """DACT as in the paper: halting units learn from the first update on."""
-    exits(bench, PAPER, method="dact", tau=PAPER_TAU, exits_first=0.0, learning_rate=1e-4)
+    """DACT as in the paper: exits read the first token, halting units learn from the first update on."""
+    exits(bench, PAPER, method="dact", tau=PAPER_TAU, summary="first", exits_first=0.0, learning_rate=1e-4)
 
 
 def deebert(bench: Bench) -> None:

@@ -50,7 +50,7 @@ def goemotions(folder: Path, work: Path) -> DataSettings:
     )
 
 
-BATCH_SIZES = {"clinc150": 32, "banking77": 64, "goemotions": 64}
+BATCH_SIZES = {"clinc150": 64, "banking77": 64, "goemotions": 64}
 """Texts an update."""
 DATASETS: dict[str, Callable[[Path, Path], DataSettings]] = {
     "clinc150": clinc150,

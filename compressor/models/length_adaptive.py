@@ -41,6 +41,10 @@ Rank = tuple[Tensor, Tensor | None]
 0, 1, 2 ..."""
 
 
+Watch = Callable[[int, Tensor, Tensor | None], bool]
+"""(layer, hidden [batch, k, hidden], mask [batch, k] or None: all are real) -> whether that is enough."""
+
+
 @dataclass
 class Dial:
     """What one forward pass is asked to do, handed from the task model to its backbone."""
@@ -51,7 +55,7 @@ class Dial:
     kept: list[Tensor] | None = None  # given: collects the positions kept by each layer, [batch, k_i]
     ranks: list[Rank] | None = None  # given: collects what the first token pays to each where a layer drops
     retention: Tensor | None = None  # [layers, ranks] in [0, 1]: tokens are scaled by it instead of dropped
-    watch: Callable[[int, Tensor], bool] | None = None  # (layer, first token [batch, hidden]) after each; True: stop
+    watch: Watch | None = None  # asked after each layer; True: stop
 
 
 @dataclass
@@ -201,7 +205,9 @@ class LengthAdaptiveBackbone(nn.Module):
         others = None if split is None else apart(is_second(input_ids, cast(Any, self).config.sep_token_id))
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
-        counts = self._counts(attention_mask)
+        counts = (
+            self._counts(attention_mask) if split is None else [input_ids.shape[1]] * len(self.length_adaptive.keep)
+        )
         if output_hidden_states is None:
             output_hidden_states = cast(Any, self).config.output_hidden_states
         hidden_states, retention = [states], self.dial.retention
@@ -214,7 +220,7 @@ class LengthAdaptiveBackbone(nn.Module):
                 self.dial.kept.append(_positions(tokens))
             if output_hidden_states:
                 hidden_states.append(tokens.hidden)
-            if self.dial.watch is not None and self.dial.watch(index, tokens.hidden[:, 0]):
+            if self.dial.watch is not None and self.dial.watch(index, tokens.hidden, tokens.mask):
                 break
         last = _restored(tokens) if self.length_adaptive.restore else tokens.hidden
         pooler = getattr(self, self.family.pooler, None) if self.family.pooler else None

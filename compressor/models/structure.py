@@ -19,6 +19,8 @@ DepthMethod = Literal["dact", "deebert", "pabee"]
 Bound = Literal["tight", "paper"]
 """What DACT takes for the most that later layers can change. Both hold for every input; tight stops no later."""
 ExitHead = Literal["linear", "dense"]
+Summary = Literal["mean", "first"]
+"""What an exit reads of its layer: the mean of all real tokens, or the first one."""
 MODEL_TYPE = "compressor"
 """`model_type` of checkpoints that plain transformers must not load."""
 
@@ -167,6 +169,7 @@ class AdaptiveDepth:
     method: DepthMethod
     setting: NonNegative  # default: DACT's margin, DeeBERT's entropy in nats, PABEE's patience in layers
     head: ExitHead = "linear"  # what reads the first token after a layer: one product, or dense and tanh before it
+    summary: Summary = "mean"  # what the exits read of a layer; the last layer's head reads the first token
     bound: Bound = "tight"  # DACT
     threshold: Probability = 0.5  # of several labels, each is predicted from here on
     tolerance: NonNegative = 0.1  # numbers (regression) agree that differ by at most this, in the label's unit

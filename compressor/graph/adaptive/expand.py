@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 from compressor.errors import ExportError
 from compressor.graph import stopping
 from compressor.graph.adaptive.attention import FLOAT, INT64, Heads, attend, choose, choose_by_first, split_heads
-from compressor.graph.adaptive.markers import ATTEND, DOMAIN, END, FIRST, GATE, PLAN, RESTORE
+from compressor.graph.adaptive.markers import ATTEND, DOMAIN, END, FIRST, GATE, MEAN, PLAN, RESTORE
 from compressor.graph.adaptive.plan import NAME as DIAL
 from compressor.graph.adaptive.plan import Plan, WholePlan, build_plan, build_whole_plan
 from compressor.graph.builder import Builder
@@ -41,6 +41,7 @@ def expand(model: onnx.ModelProto, *, layers: int, width: int) -> None:
     plan: Plan | WholePlan | None = None
     whole = not any(value.name == KEEP for value in graph.input)
     nodes: list[onnx.NodeProto] = []
+    shares: dict[str, tuple[str, str]] = {}  # by mask: see _mean_shares
     starts: dict[int, str] = {}  # by layer: where the texts begin behind it
     for node in graph.node:
         if node.domain != DOMAIN:
@@ -71,6 +72,17 @@ def expand(model: onnx.ModelProto, *, layers: int, width: int) -> None:
                 helper.make_node("Gather", [node.input[0], starts[layer]], [node.output[0]], node.name, axis=0)
             )
             continue
+        elif node.op_type == MEAN:
+            hidden, real = node.input
+            real = plan.real if isinstance(plan, WholePlan) else real
+            if real not in shares:
+                builder = Builder(f"mean.{len(shares)}", opset, constants)
+                shares[real] = _mean_shares(builder, real, plan.batch, width)
+                nodes += builder.nodes
+            builder = Builder(f"mean/{node.output[0]}", opset, constants)
+            share, shape = shares[real]
+            mean = builder.op("MatMul", share, builder.op("Reshape", hidden, shape))
+            builder.give(builder.op("Reshape", mean, builder.ints(-1, width)), node.output[0])
         elif node.op_type == GATE:
             builder = Builder("depth", opset, constants)
             hidden, going, answer, blocks = node.input
@@ -86,6 +98,13 @@ def expand(model: onnx.ModelProto, *, layers: int, width: int) -> None:
     graph.initializer.extend(constants.values())
     for entry in [entry for entry in model.opset_import if entry.domain == DOMAIN]:
         model.opset_import.remove(entry)
+
+
+def _mean_shares(b: Builder, real: str, batch: str, width: int) -> tuple[str, str]:
+    """What each token counts in its text's mean, [batch, 1, tokens], and the shape [batch, tokens, width] of states."""
+    count = b.op("Max", b.sum(real, 1, keepdims=True), b.float(1.0))
+    share = b.op("Unsqueeze", b.op("Div", real, count), b.ints(1))
+    return share, b.op("Concat", batch, b.ints(-1, width), axis=0)
 
 
 def _plan(b: Builder, node: onnx.NodeProto, attributes: dict[str, Any], layers: int) -> Plan:

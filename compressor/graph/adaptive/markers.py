@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 DOMAIN = "compressor"
-PLAN, ATTEND, RESTORE, FIRST, GATE, END = "Plan", "Attend", "Restore", "First", "Gate", "End"
+PLAN, ATTEND, RESTORE = "Plan", "Attend", "Restore"
+FIRST, MEAN, GATE, END = "First", "Mean", "Gate", "End"
 
 
 class Plan(torch.autograd.Function):
@@ -96,6 +97,22 @@ class First(torch.autograd.Function):
     def symbolic(g: Any, hidden: Any, attention_mask: Any, layer: int) -> Any:
         """One node."""
         output = g.op(f"{DOMAIN}::{FIRST}", hidden, layer_i=layer)
+        output.setType(hidden.type())
+        return output
+
+
+class Mean(torch.autograd.Function):
+    """hidden [rows, hidden], real [batch, kept] -> the mean of each text's real tokens [batch, hidden]."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, real: Tensor) -> Tensor:
+        """As if all were real."""
+        return hidden.reshape(real.shape[0], -1, hidden.shape[-1]).mean(dim=1)
+
+    @staticmethod
+    def symbolic(g: Any, hidden: Any, real: Any) -> Any:
+        """One node."""
+        output = g.op(f"{DOMAIN}::{MEAN}", hidden, real)
         output.setType(hidden.type())
         return output
 

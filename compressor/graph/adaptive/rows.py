@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from compressor.graph.adaptive.markers import Attend, End, First, Gate, Plan, Restore
+from compressor.graph.adaptive.markers import Attend, End, First, Gate, Mean, Plan, Restore
 from compressor.models.adaptive_depth import AdaptiveDepthModel, Run
 from compressor.models.families import Family, family_of_model
 from compressor.models.length_adaptive import embed
@@ -84,8 +84,8 @@ def traced_in_rows(model: PreTrainedModel) -> Iterator[None]:
             hidden, real, origin, *leaving = _run_layer(layer, family, hidden, real, origin, shape, mask, others)
             left += leaving
             if runs:
-                first = hidden if index == answering else _apply(First, hidden, attention_mask, index)
-                hidden = _watch(runs[0], index, hidden, first)
+                summary = hidden if index == answering else _summary(runs[0], index, hidden, real, attention_mask)
+                hidden = _watch(runs[0], index, hidden, summary)
         back = (origin, *left) if settings.restore else ()
         last = _apply(Restore, attention_mask, width, hidden, *back)
         pooler = getattr(backbone, family.pooler, None) if family.pooler else None
@@ -105,9 +105,16 @@ def _apply(marker: type[Function], *arguments: Any) -> Any:
     return cast(Any, marker).apply(*arguments)
 
 
-def _watch(run: Run, layer: int, hidden: Tensor, first: Tensor) -> Tensor:
-    """Let the layer's exit hear the first token of each text; what the next layer reads."""
-    more = run.watch(layer, first)
+def _summary(run: Run, layer: int, hidden: Tensor, real: Tensor, attention_mask: Tensor) -> Tensor:
+    """What the layer's exit reads, [batch, hidden]."""
+    if run.model.reads_mean(layer):
+        return cast(Tensor, _apply(Mean, hidden, real))
+    return cast(Tensor, _apply(First, hidden, attention_mask, layer))
+
+
+def _watch(run: Run, layer: int, hidden: Tensor, summary: Tensor) -> Tensor:
+    """Let the layer's exit hear the texts; what the next layer reads."""
+    more = run.watch(layer, summary)
     if layer == run.layers - 1:
         return hidden
     return cast(Tensor, _apply(Gate, hidden, more, run.answer, run.blocks_run, layer))

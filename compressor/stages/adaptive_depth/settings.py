@@ -6,7 +6,7 @@ from typing import Literal
 
 from compressor.config.schema import NonNegative, Positive, Probability, settings
 from compressor.config.training import TrainingSettings
-from compressor.models.structure import Bound, DepthMethod, ExitHead
+from compressor.models.structure import Bound, DepthMethod, ExitHead, Summary
 
 PONDER = Literal["weights", "units"]
 
@@ -26,6 +26,7 @@ class AdaptiveDepthSettings(TrainingSettings):
     method: DepthMethod = "dact"
     setting: NonNegative | None = None  # the dial's default: margin, entropy in nats, patience in layers
     head: ExitHead | None = None  # an exit is one product (linear), or dense and tanh before it; None: by method
+    summary: Summary = "mean"  # an exit reads the mean of the tokens, or the first one (as the papers have it)
     tau: NonNegative = 5e-3  # DACT: the price of a layer (1e-3 ... 5e-2)
     ponder: PONDER = "weights"  # DACT's price is on the sum of p_n (weights) or of h_n (units)
     exits_first: Probability = 0.5  # DACT: share of the updates in which exits learn alone; the paper has 0

@@ -60,6 +60,7 @@ def structure_of(settings: AdaptiveDepthSettings) -> AdaptiveDepth:
         method=settings.method,
         setting=setting,
         head=settings.head or HEADS[settings.method],
+        summary=settings.summary,
         bound=settings.bound,
         threshold=settings.threshold,
         tolerance=settings.tolerance,
