@@ -89,9 +89,9 @@ def _show_section(section: str, own: list[Path]) -> None:
     console = out()
     console.print(Text(section), style="bold")
     if section in ("stages", "passes"):
-        table = simple_table("name", "changes", "what it does", "paper")
+        table = simple_table("name", "family", "changes", "what it does", "paper")
         for spec in (STAGES if section == "stages" else PASSES).values():
-            table.add_row(spec.name, spec.changes, spec.summary, spec.paper)
+            table.add_row(spec.name, spec.family, spec.changes, spec.summary, spec.paper)
     else:
         group = section if section == "data" else section.removesuffix("s")
         table = simple_table("name", *(["task"] if group == "recipe" else []), "what it is")

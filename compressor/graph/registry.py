@@ -25,6 +25,7 @@ class PassSpec:
     """
 
     name: str
+    family: str
     paper: str
     summary: str
     changes: str
@@ -49,6 +50,7 @@ PASSES: dict[str, PassSpec] = {
     for spec in (
         PassSpec(
             name="fuse",
+            family="graph",
             paper="ONNX Runtime transformer fusions",
             summary="fuse attention, layer norm, GELU and embeddings; a miss is an error",
             changes="speed",
@@ -59,6 +61,7 @@ PASSES: dict[str, PassSpec] = {
         ),
         PassSpec(
             name="quantize",
+            family="quantization",
             paper="Jacob et al. 2018; NNCF",
             summary="int8 weights and activations, dynamic or static",
             changes="size, speed",
@@ -70,6 +73,7 @@ PASSES: dict[str, PassSpec] = {
         ),
         PassSpec(
             name="quantize_weights",
+            family="quantization",
             paper="Frantar et al. 2022 (GPTQ); Lin et al. 2023 (AWQ)",
             summary="weights of 4 or 8 bits in blocks, by NNCF or Neural Compressor; float activations",
             changes="size",
@@ -81,6 +85,7 @@ PASSES: dict[str, PassSpec] = {
         ),
         PassSpec(
             name="cast",
+            family="quantization",
             paper="Micikevicius et al. 2018",
             summary="float16 weights and arithmetic",
             changes="size, speed where float16 is fast",
@@ -90,6 +95,7 @@ PASSES: dict[str, PassSpec] = {
         ),
         PassSpec(
             name="search_lengths",
+            family="dynamic inference",
             paper="Kim & Cho 2020, section 3.4",
             summary="evolutionary search of length configurations on the finished graph",
             changes="speed (chooses the dial's default)",
