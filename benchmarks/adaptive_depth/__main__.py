@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,9 +20,10 @@ import numpy as np
 
 sys.path.append(str(Path(__file__).parents[1]))  # what benchmarks share
 
-from datasets import BATCH_SIZES, DATASETS
+import onnx_run
 from rows import LAYERS, PAPER, PAPER_TAU, SHAPES, TAUS, Row, dact_graph, rows
 from table import write_page
+from text_sets import BATCH_SIZES, DATASETS
 from workbench import SEED, Workbench
 
 from compressor import data as data_room
@@ -117,20 +116,9 @@ def graphs(bench: Bench) -> None:
 
 
 def _run(bench: Bench, listed: Sequence[Row], batches: Sequence[list[list[int]]], passes: int) -> dict[str, Any]:
-    """Rows of one graph in a process of their own: answers and times by setting."""
-    with tempfile.TemporaryDirectory() as folder:
-        request = {
-            "model": str(bench.graph(listed[0].graph)),
-            "settings": [row.setting for row in listed],
-            "batches": list(batches),
-            "passes": passes,
-            "threads": 2,
-            "output": str(Path(folder) / "found.json"),
-        }
-        file = Path(folder) / "request.json"
-        file.write_text(json.dumps(request))
-        subprocess.run([sys.executable, str(HERE / "row_run.py"), str(file)], check=True)
-        found: dict[str, Any] = json.loads(Path(request["output"]).read_text())
+    """Rows of one graph in a process of their own: answers and times by the row's name."""
+    settings = [row.setting for row in listed]
+    found = onnx_run.run(bench.graph(listed[0].graph), batches, settings=settings, passes=passes)
     return {row.name: found[str(row.setting)] for row in listed}
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import DATASETS
 from rows import LAYERS, SHAPES, Row, rows
+from text_sets import DATASETS
 
 from compressor.devices import host
 from compressor.validation.bootstrap import paired_interval

@@ -1,4 +1,4 @@
-"""The data sets of the adaptive-depth table, as settings of `data=files`."""
+"""Data sets of texts and labels for the tables, as settings of `data=files`."""
 
 from __future__ import annotations
 

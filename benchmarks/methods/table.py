@@ -1,0 +1,94 @@
+"""Turn the measured files of `--work` into `benchmarks/methods.md`. Nothing in here is a figure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from rows import ROWS, Row
+
+from compressor.devices import host
+from compressor.graph.passes.nodes import graphs
+from compressor.models import macs
+from compressor.models.checkpoint import read_config
+from compressor.models.structure import Structure
+from compressor.validation.bootstrap import paired_interval
+
+LENGTH = 16
+HEAD = (
+    "method", "MB", "without embeddings", "million MACs", "p50 ms", "ms a text in 32s", "speed-up", "metric",
+    "points [95 %]", "survey: size, GPU/CPU, points",
+)  # fmt: skip
+
+
+def write_page(work: Path, target: Path, options: Mapping[str, Any], remarks: Path) -> None:
+    """Write the page: machine, one table a data set, and the remarks that a person wrote beside it."""
+    machine = host.describe()
+    lines = [
+        "# Every method, one strength each, on real input",
+        "",
+        "`python benchmarks/methods all --encoder DIR --data DIR` with "
+        f"texts = {options['texts']}, rounds = {options['rounds']}. Encoder: MiniLM, 6 layers of 384, fine-tuned. "
+        f"MACs of a text of {LENGTH} tokens. Latencies: rows in turn, processes of their own; medians over texts, "
+        "then over rounds. Speed-up: p50 of the teacher's float32 graph against the row's. Points: against that graph.",
+        "",
+        f"Machine: {machine['cpu']}, {machine['cores']} cores ({', '.join(machine['flags'])}), "
+        f"{machine['memory_mb']} MB; 2 threads. "
+        + ", ".join(f"{name} {version}" for name, version in machine["libraries"].items())
+        + ".",
+    ]
+    for folder in sorted(path.parent for path in work.glob("*/speed.json")):
+        lines += ["", f"## {folder.name}", "", *_section(folder)]
+    text = remarks.read_text(encoding="utf-8") if remarks.exists() else ""
+    target.write_text("\n".join(lines) + "\n\n" + text, encoding="utf-8")
+
+
+def _section(work: Path) -> list[str]:
+    times = json.loads((work / "speed.json").read_text())
+    found = {path.stem: json.loads(path.read_text()) for path in (work / "quality").glob("*.json")}
+    listed = [row for row in ROWS if row.key in times and row.key in found]
+    metric = next(iter(found["teacher"]["metrics"]))
+    lines = ["| " + " | ".join(HEAD).replace("metric", metric, 1) + " |", "|" + "---|" * len(HEAD)]
+    family = ""
+    for row in listed:
+        if row.family != family:
+            family = row.family
+            lines.append(f"| **{family}** |" + " |" * (len(HEAD) - 1))
+        lines.append(_line(work, row, times, found))
+    return lines
+
+
+def _line(work: Path, row: Row, times: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    mine, base = found[row.key], found["teacher"]
+    value, before = (float(next(iter(entry["metrics"].values()))) for entry in (mine, base))
+    interval = paired_interval(np.asarray(mine["scores"]), np.asarray(base["scores"]))
+    one, plain = (np.asarray(times[key]["one"]) for key in (row.key, "teacher"))
+    checkpoint = work / "checkpoints" / (f"{row.key}-{len(row.stages)}" if row.stages else "teacher")
+    config = read_config(checkpoint)
+    cost = macs.count(config, Structure.from_config(config), length=LENGTH, task="text-classification")
+    size, inner = sizes(work / "graphs" / f"{row.key}.onnx", int(config["vocab_size"]))
+    cells = [
+        row.label,
+        f"{size / 1e6:.1f}",
+        f"{inner / 1e6:.1f}",
+        f"{cost / 1e6:.0f}",
+        f"{np.median(one):.2f}",
+        f"{np.median(times[row.key]['many']):.2f}",
+        f"{np.median(plain / one):.2f}",
+        f"{value:.2f}",
+        f"{value - before:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]",
+        row.survey,
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def sizes(path: Path, vocabulary: int) -> tuple[int, int]:
+    """Bytes of a file, and of it without what has a row for each word piece."""
+    whole = path.stat().st_size
+    model = onnx.load(str(path))
+    tables = (tensor for graph in graphs(model.graph) for tensor in graph.initializer if vocabulary in tensor.dims[:2])
+    return whole, whole - sum(tensor.ByteSize() for tensor in tables)
