@@ -94,7 +94,7 @@ def dact_paper(bench: Bench) -> None:
 
 def deebert(bench: Bench) -> None:
     """DeeBERT's exits on the frozen teacher."""
-    exits(bench, "deebert", method="deebert", learning_rate=2e-3)
+    exits(bench, "deebert", method="deebert")
 
 
 def pabee(bench: Bench) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from compressor.graph.dial import NEVER
 
 LAYERS = 6
-TAUS = (1e-2, 3e-2, 1e-1)
+TAUS = (3e-2, 1e-2, 1e-1)
 PAPER, PAPER_TAU = "dact-paper", 1e-2
 MARGINS = (0.0, 0.3, 0.6, 0.8, 0.9, 0.95)
 ENTROPIES = (0.01, 0.03, 0.1, 0.3, 0.6, 1.0, 2.0)

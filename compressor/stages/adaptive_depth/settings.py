@@ -22,7 +22,8 @@ class AdaptiveDepthSettings(TrainingSettings):
     """Exits behind every layer and their training; starts from a fine-tuned model."""
 
     epochs: Positive = 3.0
-    learning_rate: Positive = 3e-5
+    learning_rate: Positive = 3e-5  # of the encoder and its head
+    exit_learning_rate: Positive = 2e-3  # of the exits, which are new
     method: DepthMethod = "dact"
     setting: NonNegative | None = None  # the dial's default: margin, entropy in nats, patience in layers
     head: ExitHead | None = None  # an exit is one product (linear), or dense and tanh before it; None: by method
@@ -30,7 +31,6 @@ class AdaptiveDepthSettings(TrainingSettings):
     tau: NonNegative = 5e-3  # DACT: the price of a layer (1e-3 ... 5e-2)
     ponder: PONDER = "weights"  # DACT's price is on the sum of p_n (weights) or of h_n (units)
     exits_first: Probability = 0.5  # DACT: share of the updates in which exits learn alone; the paper has 0
-    unit_learning_rate: Positive = 3e-3  # DACT: peak, of the halting units
     exit_loss: NonNegative = 0.0  # DACT: weight of the exits' own losses afterwards, as PABEE weighs them
     bound: Bound = "tight"  # DACT: what later layers can change at most
     length_drop: Probability = 0.2  # of a length-adaptive model: share of tokens that a layer may drop in training

@@ -34,9 +34,8 @@ def run(source: Checkpoint, settings: AdaptiveDepthSettings, context: StageConte
     model = make_adaptive_depth(model, structure_of(settings))
     if fresh:
         start_from_head(model)
-    for exit_ in cast(Any, model).exits:
-        if exit_.halt is not None:
-            exit_.halt.learning_rate = settings.unit_learning_rate
+    for module in cast(Any, model).exits.modules():
+        module.learning_rate = settings.exit_learning_rate
     if settings.method == "deebert":
         model.requires_grad_(False)
         cast(Any, model).exits.requires_grad_(True)

@@ -125,10 +125,10 @@ def test_a_length_adaptive_model_also_learns_at_lengths_that_are_drawn(tmp_path:
 
 
 @pytest.mark.parametrize("rate", [1e-6, 1e-1])
-def test_halting_units_have_a_learning_rate_of_their_own(tmp_path: Path, rate: float) -> None:
+def test_exits_have_a_learning_rate_of_their_own(tmp_path: Path, rate: float) -> None:
     task = tiny_task("text-classification")
     source = make_checkpoint(tmp_path, task, layers=3)
-    settings = AdaptiveDepthSettings(method="dact", exits_first=0.0, tau=1.0, unit_learning_rate=rate, **QUICK)
+    settings = AdaptiveDepthSettings(method="dact", exits_first=0.0, tau=1.0, exit_learning_rate=rate, **QUICK)
     trained: Any = checkpoint.load(stage.run(source, settings, make_context(tmp_path, task, source)).path, task)
     moved = max(abs(float(exit_.halt.bias.detach()) - 1) for exit_ in trained.exits)
     assert moved < 1e-4 if rate < 1e-3 else moved > 1e-2
