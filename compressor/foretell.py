@@ -10,6 +10,7 @@ from typing import Any
 
 from compressor.devices.identity import is_this_machine, measured_on
 from compressor.errors import DeviceError, RequestError
+from compressor.graph.passes.quantize.requirements import check_trained
 from compressor.graph.passes.quantize_weights.requirements import check_device, check_structure
 from compressor.models.families import family_of
 from compressor.models.structure import Structure
@@ -56,6 +57,14 @@ def refuse_the_impossible(request: Request, teacher: Mapping[str, Any], *, to_me
             f"{' and '.join(several)} take all but one out."
         )
     for entry in request.passes:
+        if Structure.from_config(final).quantizers is not None:
+            if entry.spec.name == "quantize":
+                check_trained(entry.settings, request.device)
+            elif entry.spec.name in _NUMBER_FORMATS:
+                raise RequestError(
+                    f"{entry.key}: the stage qat has trained the model for int8, so that its graph has int8 weights "
+                    "already: use the pass quantize instead."
+                )
         if entry.spec.name == "quantize_weights":
             check_device(entry.settings, request.device)
             check_structure(entry.settings, Structure.from_config(final))

@@ -15,8 +15,10 @@ import torch
 
 from compressor.errors import RequestError
 from compressor.graph.export import export
+from compressor.graph.quantized import write_unrounded
 from compressor.models import checkpoint as checkpoints
 from compressor.models import macs
+from compressor.models.quantizers import unrounded_inputs
 from compressor.models.structure import Structure
 from compressor.stages.context import Checkpoint
 from compressor.stages.registry import STAGES
@@ -41,6 +43,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "factorize_embeddings": ("factorize_embeddings", {"ratio": 0.5, "weighting": "none"}),
     "share_layers": ("share_layers", {"groups": "pairs"}),
     "squeeze": ("squeeze", QUICK),
+    "qat": ("qat", QUICK),
     "length_adaptive": ("length_adaptive", {**QUICK, "sandwich": 1}),
     "deformer": ("deformer", {**QUICK, "layers": 1}),
     "power_bert": ("power_bert", QUICK),
@@ -110,9 +113,11 @@ def agree(source: Checkpoint, folder: Path) -> None:
     model = checkpoints.load(source.path, task)
     tokenizer = checkpoints.load_tokenizer(source.path)
     inputs, _ = collate(task.features(examples(6), tokenizer, labelled=True), tokenizer, task)
-    with torch.no_grad():
+    with torch.no_grad(), unrounded_inputs(model):
         expected: Any = model(**inputs)
     export(source, task, folder / "graph.onnx", opset=17, dial="optional")
+    if checkpoints.structure_of(model).quantizers:
+        write_unrounded(folder / "graph.onnx", folder / "graph.onnx")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(folder / "graph.onnx"), options, providers=["CPUExecutionProvider"])

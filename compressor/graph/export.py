@@ -16,6 +16,7 @@ from compressor.graph.constants import replace_lowest_numbers
 from compressor.graph.dial import BLOCKS_RUN, KEEP, TRACED_SETTING, Dial, install, install_depth
 from compressor.graph.files import load, save
 from compressor.graph.linear import split_gemms
+from compressor.graph.quantized import expand_quantized, traced_as_markers
 from compressor.graph.shared_weights import name_weights_directly
 from compressor.graph.stopping import nest
 from compressor.graph.tracing import Axes, trace
@@ -67,13 +68,14 @@ def export(checkpoint: Checkpoint, task: Task, target: Path, *, opset: int, dial
     else:
         if not isinstance(model, LengthAdaptiveModel):
             make_whole(model, restore=task.restores_tokens)
-        with traced_in_rows(model):
+        with traced_in_rows(model), traced_as_markers(model):
             axes = {**inputs, **({KEEP: {}} if adaptive else {}), **({TRACED_SETTING: {}} if depth else {})}
             outputs |= {BLOCKS_RUN: {0: BATCH}} if depth else {}
             trace(model, target, task=task.name, inputs=axes, outputs=outputs, opset=opset)
         graph = load(target)
         config = model.config.to_dict()
         name_weights_directly(graph.graph)
+        expand_quantized(graph.graph)
         expand(graph, layers=family.layer_count(config), width=family.hidden_size(config))
         split_gemms(graph.graph)
         if adaptive:

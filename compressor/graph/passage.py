@@ -45,15 +45,17 @@ def export_parts(checkpoint: Checkpoint, task: Task, folder: Path, *, opset: int
     passage_length]) -> the task's outputs, over the question's tokens, then the passage's.
 
     Raises:
-        ExportError: The model keeps no texts apart, or can stop early; or the exporter failed.
+        ExportError: The model keeps no texts apart, can stop early or is trained for int8; or the exporter failed.
         CheckpointError: The checkpoint cannot be loaded for this task.
     """
     model: nn.Module = checkpoints.load(checkpoint.path, task)
     structure = checkpoints.structure_of(model)
-    if structure.split_layers is None or structure.adaptive_depth is not None:
+    if structure.split_layers is None or structure.adaptive_depth is not None or structure.quantizers is not None:
         why = (
-            "keeps no texts apart: train it with the stage deformer" if structure.split_layers is None else "has exits"
+            "has exits" if structure.adaptive_depth is not None else "is trained for int8: cut it before the stage qat"
         )
+        if structure.split_layers is None:
+            why = "keeps no texts apart: train it with the stage deformer"
         raise ExportError(f"{checkpoint.path} cannot be cut into passage and question: it {why}.")
     folder.mkdir(parents=True, exist_ok=True)
     family, below = family_of_model(model), structure.split_layers.layers

@@ -16,6 +16,7 @@ from compressor.models.adaptive_depth import make_adaptive_depth
 from compressor.models.convolutional import make_convolutional
 from compressor.models.length_adaptive import make_length_adaptive
 from compressor.models.low_rank import make_embedding_rank, make_low_rank
+from compressor.models.quantizers import make_quantizers
 from compressor.models.recurrent import make_recurrent
 from compressor.models.shared_layers import make_shared_layers
 from compressor.models.sparse import make_sparse
@@ -31,6 +32,7 @@ _MAKE: dict[str, Callable[[Any, Any], Any]] = {
     "low_rank": make_low_rank,
     "shared_layers": make_shared_layers,
     "sparse": make_sparse,
+    "quantizers": make_quantizers,
     "recurrent": make_recurrent,
     "convolutional": make_convolutional,
     "split_layers": make_split_layers,

@@ -88,7 +88,8 @@ def parameter_count(config: Mapping[str, Any], task: Task | TaskName) -> int:
     total = word_parameters(config) + rows * embedding + 2 * embedding
     if family.embedding_size(config) != hidden:
         total += embedding * hidden + hidden
-    other = Structure.from_config(config).other_encoder
+    structure = Structure.from_config(config)
+    other = structure.other_encoder
     if other is not None:
         total += encoder_size.weights(other, embedding if family.embedding_size(config) == hidden else hidden, hidden)
     seen: set[str] = set()
@@ -96,6 +97,8 @@ def parameter_count(config: Mapping[str, Any], task: Task | TaskName) -> int:
         if parts[QUERY].name not in seen:
             total += sum(matrix.size for matrix in parts.values())
             total += 3 * width.attention + hidden + width.feed_forward + hidden + 2 * 2 * hidden  # biases, LayerNorms
+            if structure.quantizers is not None:  # the two ends of the inputs' range
+                total += sum(2 if matrix.rank is None else 4 for matrix in parts.values())
         seen.add(parts[QUERY].name)
     outputs = _outputs(config, task)
     total += hidden * outputs + outputs

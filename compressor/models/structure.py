@@ -109,6 +109,17 @@ class Sparse:
 
 
 @settings
+class Quantizers:
+    """All matrices of the encoder's layers round their inputs and weights to int8 (quantization-aware training)."""
+
+    weight_bits: Literal[7, 8] = 8  # 7: x86 processors without VNNI cannot overflow
+
+    def of_layers(self, kept: Sequence[int]) -> Quantizers:
+        """The same: every layer that is left rounds."""
+        return self
+
+
+@settings
 class Recurrent:
     """A BiLSTM stands in the place of the transformer layers; half of the hidden size is each direction's."""
 
@@ -188,6 +199,7 @@ class Structure:
     low_rank: LowRank | None = None
     shared_layers: SharedLayers | None = None
     sparse: Sparse | None = None
+    quantizers: Quantizers | None = None
     recurrent: Recurrent | None = None
     convolutional: Convolutional | None = None
     split_layers: SplitLayers | None = None

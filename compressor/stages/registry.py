@@ -18,6 +18,7 @@ REASONS = {
     "low_rank": "a model whose matrices are products already: put low_rank behind it",
     "shared_layers": "a model whose layers share their weights: put share_layers behind it",
     "sparse": "a model whose zeros must stay where they are: put prune_weights behind it",
+    "quantizers": "a model whose matrices are trained for int8 already: put qat behind it",
     "recurrent": "a BiLSTM: it has no transformer layers. Put the stage before the distillation that makes it",
     "convolutional": "a CNN: it has no transformer layers. Put the stage before the distillation that makes it",
     "split_layers": "a model that keeps two texts apart below: which tokens matter is not known there",
@@ -26,8 +27,8 @@ REASONS = {
 """Why a stage refuses a kind of structure."""
 WITHOUT_LAYERS = ("recurrent", "convolutional")
 """Kinds with another encoder in the place of the transformer layers."""
-NOT_PLAIN = ("low_rank", "shared_layers")
-"""Kinds whose layers have no matrices of their own that could be cut."""
+NOT_PLAIN = ("low_rank", "shared_layers", "quantizers")
+"""Kinds whose layers have no matrices of their own, or none in float32, that could be cut."""
 Shape = Callable[[dict[str, Any], dict[str, Any], Any], dict[str, Any]]
 
 
@@ -137,6 +138,7 @@ STAGES: dict[str, StageSpec] = {
             settings="compressor.stages.prune_weights.settings:PruneWeightsSettings",
             run="compressor.stages.prune_weights.stage:run",
             version=1,
+            refuses=("adaptive_depth", "quantizers"),
             shape="compressor.stages.prune_weights.shape:shape",
         ),
         StageSpec(
@@ -198,7 +200,7 @@ STAGES: dict[str, StageSpec] = {
             run="compressor.stages.low_rank.stage:run",
             version=1,
             reads=("calibration",),
-            refuses=(),
+            refuses=("quantizers",),
             shape="compressor.stages.low_rank.shape:shape",
         ),
         StageSpec(
@@ -223,7 +225,7 @@ STAGES: dict[str, StageSpec] = {
             run="compressor.stages.share_layers.stage:run",
             version=1,
             reads=(),
-            refuses=("low_rank",),
+            refuses=("low_rank", "quantizers"),
             shape="compressor.stages.share_layers.shape:shape",
         ),
         StageSpec(
@@ -235,8 +237,20 @@ STAGES: dict[str, StageSpec] = {
             settings="compressor.stages.squeeze.settings:SqueezeSettings",
             run="compressor.stages.squeeze.stage:run",
             version=1,
-            refuses=(),
+            refuses=("quantizers",),
             shape="compressor.stages.squeeze.shape:shape",
+        ),
+        StageSpec(
+            name="qat",
+            family="quantization",
+            paper="Jacob et al. 2018; Zafrir et al. 2019 (Q8BERT)",
+            summary="fine-tune with weights and activations rounded to int8, in ranges that learn",
+            changes="accuracy of the int8 model (size and speed with the pass quantize)",
+            settings="compressor.stages.qat.settings:QatSettings",
+            run="compressor.stages.qat.stage:run",
+            version=1,
+            reads=("train", "calibration"),
+            shape="compressor.stages.qat.shape:shape",
         ),
         StageSpec(
             name="length_adaptive",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -58,12 +59,35 @@ def compare(
     """Compare both on single rows of several lengths, on batches padded right and left, and at several `keep`.
 
     Rows are made of `examples`; a row cut to one token and one of padding alone are in the batches (of the latter
-    only finite numbers are asked). Raises `ExportError` when the graph does not run or has other outputs.
+    only finite numbers are asked). Of a model trained for int8, both are compared without the rounding of activations
+    (`graph.quantized.write_unrounded` says why). Raises `ExportError` when the graph does not run or has other outputs.
     """
-    from compressor.models.checkpoint import load
+    from compressor.models.checkpoint import load, structure_of
+    from compressor.models.quantizers import unrounded_inputs
 
     path = checkpoint if isinstance(checkpoint, Path) else checkpoint.path
     model = load(path, task)
+    if structure_of(model).quantizers is not None:
+        with TemporaryDirectory() as folder, unrounded_inputs(model):
+            return _compare(model, _unrounded(graph, Path(folder)), task, tokenizer, examples, tolerance)
+    return _compare(model, graph, task, tokenizer, examples, tolerance)
+
+
+def _unrounded(graph: Path, folder: Path) -> Path:
+    from compressor.graph.quantized import write_unrounded
+
+    write_unrounded(graph, folder / graph.name)
+    return folder / graph.name
+
+
+def _compare(
+    model: Any,
+    graph: Path,
+    task: Task,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Sequence[Example],
+    tolerance: float,
+) -> Parity:
     rows = _spread(task.features(examples, tokenizer, labelled=False))
     found = []
     for name, setting in _settings(model).items():

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,26 +17,7 @@ from compressor.graph.passes.quantize.calibration import Feed
 from compressor.graph.passes.quantize.scheme import Scheme
 from compressor.graph.passes.quantize.score import Scorer
 from compressor.graph.passes.quantize.settings import QuantizeSettings
-
-
-def load_nncf() -> Any:
-    """Import NNCF with its usage reports switched off.
-
-    NNCF swaps its reporter for an empty one if `NNCF_CI` is set while it is imported; `opt_in_out --opt_out`
-    would change the user's settings of other programs too.
-    """
-    before = os.environ.get("NNCF_CI")
-    os.environ["NNCF_CI"] = "1"
-    try:
-        import nncf
-        import nncf.quantization.advanced_parameters
-    finally:
-        if before is None:
-            del os.environ["NNCF_CI"]
-        else:
-            os.environ["NNCF_CI"] = before
-    nncf.set_log_level(logging.ERROR)
-    return nncf
+from compressor.quiet_nncf import load_nncf
 
 
 def nncf_int8(
@@ -50,7 +29,7 @@ def nncf_int8(
     Accuracy is measured by the task's primary metric on the search part of the data, or on the calibration part
     if there is none. Returns notes. Raises `PassError` if NNCF cannot work on the graph.
     """
-    nncf = load_nncf()
+    nncf = load_nncf("nncf.quantization.advanced_parameters")
     names = {product.node.name for product in chosen}
     options: dict[str, Any] = {
         "preset": nncf.QuantizationPreset.PERFORMANCE if scheme.activation_symmetric else nncf.QuantizationPreset.MIXED,

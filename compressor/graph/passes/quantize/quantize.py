@@ -23,12 +23,14 @@ from compressor.graph.passes.quantize.onnxruntime_backend import dynamic_int8, s
 from compressor.graph.passes.quantize.scheme import Scheme, resolve
 from compressor.graph.passes.quantize.settings import QuantizeSettings
 from compressor.graph.passes.quantize.smooth import smooth
+from compressor.graph.passes.quantize.trained import finish_trained, is_trained
 
 
 def run(source: Path, target: Path, settings: object, context: PassContext) -> PassResult:
     """Quantize the products with constant weights of `source`; everything else stays float32.
 
     Sums of attention, the arithmetic of the dial, norms and heads narrower than `smallest_width` keep float32.
+    Of a checkpoint that was trained for int8, the pairs that stand in the graph become integer products.
     The notes say how many products of how many were quantized, by which scheme, and which stayed float32.
 
     Raises:
@@ -37,25 +39,33 @@ def run(source: Path, target: Path, settings: object, context: PassContext) -> P
     """
     chosen_settings = cast(QuantizeSettings, settings)
     scheme = resolve(chosen_settings, context.device)
+    model = load(source)
+    if is_trained(model, context):
+        name_nodes(model)
+        notes = finish_trained(model, target, scheme, chosen_settings, context)
+        return PassResult(target, notes | _sizes(source, target))
     if scheme.mode == "float16":
         return run_cast(source, target, CastSettings(), context)
     if scheme.mode == "none":
         shutil.copyfile(source, target)
         reason = f"the profile '{context.device.name}' is fast at float32: nothing was quantized"
         return PassResult(target, {"scheme": "float32", "note": reason})
-    model = load(source)
     if is_quantized(model):
         raise PassError(f"quantize: {source.name} is quantized already: leave one pass 'quantize' in the recipe.")
     name_nodes(model)
     declare_fused_outputs(model)
     notes = _quantize(model, target, scheme, chosen_settings, context)
-    notes |= {"bytes_before": source.stat().st_size, "bytes_after": target.stat().st_size}
+    notes |= _sizes(source, target)
     if notes["bytes_after"] >= notes["bytes_before"]:
         raise PassError(
             f"quantize: the file grew from {notes['bytes_before']} to {notes['bytes_after']} bytes: the graph has "
             "too few weights for int8 to pay."
         )
     return PassResult(target, notes)
+
+
+def _sizes(source: Path, target: Path) -> dict[str, Any]:
+    return {"bytes_before": source.stat().st_size, "bytes_after": target.stat().st_size}
 
 
 def _quantize(

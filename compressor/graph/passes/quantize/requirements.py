@@ -1,0 +1,31 @@
+"""What `quantize` can be asked of a model that was trained for int8. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from compressor.config.device import DeviceProfile
+from compressor.errors import RequestError
+from compressor.graph.passes.quantize.scheme import resolve
+from compressor.graph.passes.quantize.settings import QuantizeSettings
+
+
+def check_trained(settings: QuantizeSettings, device: DeviceProfile) -> None:
+    """Raise `RequestError` for settings that the training has settled, or a device that wants other ranges."""
+    asked = {
+        "mode": settings.mode != "auto",
+        "backend": settings.backend != "auto",
+        "max_drop": settings.max_drop is not None,
+        "exclude": bool(settings.exclude),
+        "smooth": settings.smooth == "on",
+    }
+    for name, given in asked.items():
+        if given:
+            raise RequestError(
+                f"quantize: {name} cannot be set for a model that the stage qat trained for int8: which products are "
+                "int8, and in which ranges, is learned. Leave it out."
+            )
+    scheme = resolve(settings, device)
+    if scheme.layout == "qdq" and (scheme.activation_symmetric or scheme.activation_signed):
+        raise RequestError(
+            "quantize: this device wants signed or symmetric activations, and those that the stage qat trains have a "
+            "zero point of their own: leave the stage out, or choose layout: integer."
+        )

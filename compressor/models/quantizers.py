@@ -1,0 +1,80 @@
+"""Encoders whose matrices see their inputs and their own weights rounded to eight bits (Q8BERT, Zafrir et al. 2019).
+
+A linear layer keeps its name, its float32 weight and its bias; the range of its inputs stands beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from operator import attrgetter
+from typing import Any, TypeVar, cast
+
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from compressor.models.fake_quantize import InputRange, rounded_weight
+from compressor.models.families import family_of_model
+from compressor.models.matrices import PARTS
+from compressor.models.structure import Quantizers
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+class QuantizedLinear(nn.Linear):
+    """A linear layer of rounded inputs and weights; gradients reach the float32 weight and the range of the inputs."""
+
+    input_range: InputRange
+    weight_bits: int
+
+    def forward(self, input: Tensor) -> Tensor:
+        """[..., in] to [..., out]."""
+        return linear(self.input_range(input), rounded_weight(self.weight, self.weight_bits), self.bias)
+
+
+def make_quantizers(model: Model, settings: Quantizers) -> Model:
+    """Let all matrices of the encoder's layers round, in place; the two of a low-rank pair one by one.
+
+    Layers that do it already keep their ranges. Weights can be loaded after this.
+    """
+    for module in encoder_linears(model):
+        _make(module, settings.weight_bits)
+    cast(Any, model).quantizers = settings
+    return model
+
+
+def encoder_linears(model: nn.Module) -> list[nn.Linear]:
+    """The linear layers of the encoder's matrices; those of layers that share weights once."""
+    family = family_of_model(model)
+    found: dict[int, nn.Linear] = {}
+    for layer in family.layers_of(model):
+        for part in PARTS:
+            matrix = attrgetter(getattr(family, part))(layer)
+            found |= {id(module): module for module in matrix.modules() if isinstance(module, nn.Linear)}
+    return list(found.values())
+
+
+def quantized_layers(model: nn.Module) -> dict[str, QuantizedLinear]:
+    """The linear layers that round, by dotted name."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, QuantizedLinear)}
+
+
+@contextmanager
+def unrounded_inputs(model: nn.Module) -> Iterator[None]:
+    """Let inputs be cut off at the ends of their ranges, but not rounded; for comparing two implementations."""
+    ranges = [layer.input_range for layer in quantized_layers(model).values()]
+    for each in ranges:
+        each.rounds = False
+    try:
+        yield
+    finally:
+        for each in ranges:
+            each.rounds = True
+
+
+def _make(module: nn.Linear, bits: int) -> None:
+    """Change the layer itself, so that its parameters stay the same objects."""
+    if not isinstance(module, QuantizedLinear):
+        cast(Any, module).__class__ = QuantizedLinear
+        module.input_range = InputRange().to(module.weight.device)
+    cast(QuantizedLinear, module).weight_bits = bits

@@ -1,0 +1,1 @@
+"""Quantization-aware training: the model learns to answer with int8 products."""
