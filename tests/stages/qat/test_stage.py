@@ -20,7 +20,7 @@ from compressor.graph.context import PassContext
 from compressor.graph.export import export
 from compressor.graph.passage import export_parts
 from compressor.graph.passes.fuse.settings import FuseSettings
-from compressor.graph.passes.nodes import integer_products
+from compressor.graph.passes.nodes import all_nodes, integer_products
 from compressor.graph.passes.quantize.settings import QuantizeSettings
 from compressor.graph.registry import pass_spec, run_pass
 from compressor.models import checkpoint
@@ -36,6 +36,7 @@ from compressor.stages.registry import stage_spec
 from compressor.training import collate
 from compressor.validation.parity import compare
 from tests.stages.distill.conftest import make_checkpoint, make_context, make_examples, model_config, tiny_task
+from tests.test_combinations import apply
 from tests.tiny import request
 
 TASK = tiny_task("text-classification")
@@ -132,6 +133,18 @@ def test_products_are_integers_and_agree_with_pytorch(trained: Checkpoint, tmp_p
     np.testing.assert_allclose(onnx_logits(result.path, inputs), expected, atol=0.02 * np.abs(expected).max())
     parity = compare(trained, tmp_path / "plain.onnx", TASK, context.tokenizer, make_examples(TASK.name, 12))
     assert parity.max_abs < 1e-4
+
+
+@pytest.mark.parametrize("method", ["length_adaptive", "adaptive_depth"])
+def test_products_are_integers_in_models_with_dials(method: str, trained: Checkpoint, tmp_path: Path) -> None:
+    result = apply(method, trained, trained, tmp_path / "stage")
+    fused, context = to_graph(result, tmp_path)
+    graph = run_pass(pass_spec("quantize"), fused, tmp_path / "int8.onnx", QuantizeSettings(), context).path
+    kinds = Counter(node.op_type for node in all_nodes(onnx.load(graph)))
+    assert kinds["MatMulIntegerToFloat"] == 6 * LAYERS and kinds["DequantizeLinear"] == 0
+    inputs = inputs_of(result, 6)
+    expected = logits(checkpoint.load(result.path, TASK), inputs)
+    np.testing.assert_allclose(onnx_logits(graph, inputs), expected, atol=0.02 * np.abs(expected).max())
 
 
 def test_pairs_stay_where_the_device_reads_them(trained: Checkpoint, tmp_path: Path) -> None:
