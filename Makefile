@@ -17,7 +17,7 @@ demo: $(STAMP)
 	$(BIN)/python -m compressor recipe=qualaminilm device=jetson $(DEMO)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n logical --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
