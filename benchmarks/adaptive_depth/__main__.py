@@ -28,7 +28,6 @@ from workbench import SEED, Workbench
 
 from compressor import data as data_room
 from compressor.config.run import FeatureSettings
-from compressor.graph.dial import NEVER
 from compressor.graph.export import export
 from compressor.models.checkpoint import load_tokenizer
 from compressor.stages.context import Checkpoint
@@ -169,7 +168,7 @@ def speed(bench: Bench) -> None:
 
 def full(bench: Bench) -> None:
     """Times of runs of all layers at several shapes, the plain graph and those with exits in turn; medians by round."""
-    listed = [row for row in rows(bench.task.multi_label) if row.graph == "teacher" or row.setting in NEVER.values()]
+    listed = [row for row in rows(bench.task.multi_label) if row.graph == "teacher" or row.runs_all]
     listed = [row for row in listed if bench.graph(row.graph).exists()]
     generator = np.random.default_rng(SEED)
     batches = [generator.integers(1000, 20_000, shape).tolist() for shape in SHAPES]

@@ -30,6 +30,11 @@ class Row:
     setting: float | None = None
 
     @property
+    def runs_all(self) -> bool:
+        """Whether its dial is set so that every layer runs."""
+        return any(self.method.startswith(method) and self.setting == never for method, never in NEVER.items())
+
+    @property
     def name(self) -> str:
         """Key in the result files."""
         return self.graph if self.setting is None else f"{self.graph}@{self.setting:g}"

@@ -79,7 +79,7 @@ def _full_runs(work: Path, listed: Sequence[Row]) -> list[str]:
     plain = times["teacher"]
     lines.append("| plain graph, ms | " + " | ".join(f"{value:.2f}" for value in np.median(plain, axis=0)) + " |")
     for row in listed:
-        if row.name in times and row.graph != "teacher":
+        if row.name in times and row.runs_all:
             ratios = np.median(times[row.name] / plain, axis=0)
             lines.append(f"| {row.label} | " + " | ".join(f"{value:.2f}" for value in ratios) + " |")
     return lines
