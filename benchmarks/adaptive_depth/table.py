@@ -60,7 +60,7 @@ def _section(work: Path) -> list[str]:
     lines += ["", f"| method | area under {metric} against mean layers | against mean latency |", "|---|---|---|"]
     for method, label in METHODS.items():
         chosen = [row for row in listed if row.method == method]
-        if chosen:
+        if len(chosen) > 1:
             by_layers = area([(_layers(row, found), _metric(row, found)) for row in chosen], 1.0, LAYERS)
             most = float(np.median(times["teacher"].mean(axis=1)))
             least = min(float(np.median(times[row.name].mean(axis=1))) for row in listed)
