@@ -23,32 +23,23 @@ sys.path.append(str(Path(__file__).parents[1]))  # what benchmarks share
 import onnx_run
 from rows import LAYERS, PAPER, PAPER_TAU, SHAPES, TAUS, Row, dact_graph, rows
 from table import write_page
+from text_bench import TextBench
 from text_sets import BATCH_SIZES, DATASETS
-from workbench import SEED, Workbench
+from workbench import SEED
 
-from compressor import data as data_room
-from compressor.config.run import FeatureSettings
 from compressor.graph.export import export
 from compressor.models.checkpoint import load_tokenizer
 from compressor.stages.context import Checkpoint
-from compressor.tasks import make_task
 
 HERE = Path(__file__).parent
 FULL_PASSES = 200
 
 
-class Bench(Workbench):
+class Bench(TextBench):
     """One data set with its fine-tuned teacher."""
 
     def __init__(self, name: str, options: argparse.Namespace) -> None:
-        self.name = name
-        self.options = options
-        work = Path(options.work).resolve() / name
-        work.mkdir(parents=True, exist_ok=True)
-        data = data_room.load(DATASETS[name](Path(options.data), work), "text-classification", SEED)
-        task = make_task("text-classification", FeatureSettings(), data.labels, multi_label=data.multi_label)
-        encoder = Checkpoint(Path(options.encoder).resolve(), "encoder")
-        super().__init__(work, task, data, encoder)
+        super().__init__(name, options)
         self.common = {"batch_size": BATCH_SIZES[name], "save_every_minutes": 5.0}
 
     def checkpoint(self, key: str) -> Checkpoint:

@@ -22,34 +22,26 @@ sys.path.append(str(Path(__file__).parents[1]))  # what benchmarks share
 import onnx_run
 from rows import ROWS, Row
 from table import write_page
-from text_sets import DATASETS
-from workbench import SEED, Workbench
+from text_bench import TextBench
+from workbench import SEED
 
-from compressor import data as data_room
-from compressor.config.run import FeatureSettings
 from compressor.errors import CompressorError
 from compressor.graph.export import export
 from compressor.models.checkpoint import load_tokenizer
 from compressor.stages.context import Checkpoint
-from compressor.tasks import make_task
 
 HERE = Path(__file__).parent
 BATCH = 32
 
 
-class Bench(Workbench):
+class Bench(TextBench):
     """One data set with its fine-tuned teacher."""
 
     def __init__(self, name: str, options: argparse.Namespace) -> None:
-        self.name = name
-        self.options = options
-        work = Path(options.work).resolve() / name
-        work.mkdir(parents=True, exist_ok=True)
-        data = data_room.load(DATASETS[name](Path(options.data), work), "text-classification", SEED)
-        task = make_task("text-classification", FeatureSettings(), data.labels, multi_label=data.multi_label)
-        fine_tuned = work / "checkpoints" / "teacher"
-        encoder = Path(options.encoder).resolve()
-        super().__init__(work, task, data, Checkpoint(fine_tuned if fine_tuned.exists() else encoder, "teacher"))
+        super().__init__(name, options)
+        fine_tuned = self.work / "checkpoints" / "teacher"
+        if fine_tuned.exists():
+            self.teacher = Checkpoint(fine_tuned, "teacher")
         self.rows = [row for row in ROWS if not options.rows or row.key in options.rows]
 
     def checkpoint(self, row: Row) -> Checkpoint:

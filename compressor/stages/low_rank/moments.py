@@ -17,6 +17,7 @@ from compressor.models.low_rank import LowRankLinear, dense
 from compressor.stages.context import StageContext
 from compressor.tasks.base import Feature
 from compressor.training import collate
+from compressor.training.layer_inputs import watch_inputs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -48,30 +49,22 @@ class Moments:
         self.squares += rows.T @ rows
 
 
-@torch.no_grad()
 def input_moments(
     model: nn.Module, names: Sequence[str], features: Sequence[Feature], tokenizer: PreTrainedTokenizerBase,
     context: StageContext,
 ) -> dict[str, Moments]:  # fmt: skip
     """Mean and covariance of the inputs of the named layers, by name."""
-    found: dict[str, Moments] = {}
-    hooks = []
-    for name in names:
-        layer = model.get_submodule(name)
-        width = layer.first.in_features if isinstance(layer, LowRankLinear) else layer.in_features
-        size = int(width)  # type: ignore[arg-type]
-        found[name] = Moments(0, torch.zeros(size).double(), torch.zeros(size, size).double())
-        hooks.append(layer.register_forward_pre_hook(lambda _, inputs, seen=found[name]: seen.add(inputs[0])))
-    try:
-        with context.progress.bar("low_rank: inputs", len(features)) as bar:
-            for feature in features:
-                inputs, _ = collate([feature], tokenizer, context.task)
-                model(**whole_inputs(model, inputs))
-                bar.advance()
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return found
+    layers: list[Any] = [model.get_submodule(name) for name in names]
+    found = []
+    for layer in layers:
+        size = (layer.first if isinstance(layer, LowRankLinear) else layer).in_features
+        found.append(Moments(0, torch.zeros(size).double(), torch.zeros(size, size).double()))
+
+    def see(place: int, states: Tensor) -> None:
+        found[place].add(states)
+
+    watch_inputs(model, layers, see, features, tokenizer, context, title="low_rank: inputs")
+    return dict(zip(names, found, strict=True))
 
 
 def squared_gradients(

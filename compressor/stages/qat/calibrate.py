@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from compressor.models.length_adaptive import whole_inputs
 from compressor.stages.context import StageContext
 from compressor.tasks.base import Feature
-from compressor.training import collate
+from compressor.training.layer_inputs import watch_inputs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -29,7 +28,6 @@ def percentiles(states: Tensor, percentile: float) -> tuple[float, float]:
     return low, high
 
 
-@torch.no_grad()
 def input_ranges(
     model: nn.Module, layers: Sequence[nn.Module], features: Sequence[Feature], percentile: float,
     tokenizer: PreTrainedTokenizerBase, context: StageContext,
@@ -37,21 +35,9 @@ def input_ranges(
     """The smallest low and the largest high end of each layer's inputs, over examples that run one by one."""
     found = [(0.0, 0.0)] * len(layers)
 
-    def watch(place: int) -> Any:
-        def seen(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            low, high = percentiles(inputs[0], percentile)
-            found[place] = min(found[place][0], low), max(found[place][1], high)
+    def see(place: int, states: Tensor) -> None:
+        low, high = percentiles(states, percentile)
+        found[place] = min(found[place][0], low), max(found[place][1], high)
 
-        return seen
-
-    hooks = [layer.register_forward_pre_hook(watch(place)) for place, layer in enumerate(layers)]
-    try:
-        with context.progress.bar("qat: ranges", len(features)) as bar:
-            for feature in features:
-                inputs, _ = collate([feature], tokenizer, context.task)
-                model(**whole_inputs(model, inputs))
-                bar.advance()
-    finally:
-        for hook in hooks:
-            hook.remove()
+    watch_inputs(model, layers, see, features, tokenizer, context, title="qat: ranges")
     return found
