@@ -10,7 +10,7 @@ from typing import Any
 from compressor.config.device import DeviceProfile
 from compressor.console import Console
 from compressor.data.splits import Splits
-from compressor.devices import profiles
+from compressor.devices import host, profiles
 from compressor.graph.context import PassContext
 from compressor.graph.registry import pass_spec, run_pass
 from compressor.models.checkpoint import load_tokenizer
@@ -73,3 +73,13 @@ class Workbench:
             notes.write_text(json.dumps(result.notes, indent=1))
         found: dict[str, Any] = json.loads(notes.read_text())
         return found
+
+
+def machine_line(threads: int | str) -> str:
+    """What a page says of the machine that its figures are from."""
+    machine = host.describe()
+    libraries = ", ".join(f"{name} {version}" for name, version in machine["libraries"].items())
+    return (
+        f"Machine: {machine['cpu']}, {machine['cores']} cores ({', '.join(machine['flags'])}), "
+        f"{machine['memory_mb']} MB; {threads} threads. {libraries}."
+    )

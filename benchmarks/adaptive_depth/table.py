@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from rows import LAYERS, SHAPES, Row, rows
 from text_sets import DATASETS
+from workbench import machine_line
 
-from compressor.devices import host
 from compressor.validation.bootstrap import paired_interval
 
 METHODS = {
@@ -28,7 +28,6 @@ HEAD = (
 
 def write_page(work: Path, target: Path, options: Mapping[str, Any], remarks: Path) -> None:
     """Write the page: machine, one table a data set, areas, and the remarks that a person wrote beside it."""
-    machine = host.describe()
     lines = [
         "# Adaptive depth: DACT-BERT, DeeBERT and PABEE on real input",
         "",
@@ -37,10 +36,7 @@ def write_page(work: Path, target: Path, options: Mapping[str, Any], remarks: Pa
         "Every text alone (batch 1), at its own length. Latencies: rows in turn, graphs in processes of their own; "
         "mean, p50 and p90 are over texts, then medians over rounds.",
         "",
-        f"Machine: {machine['cpu']}, {machine['cores']} cores ({', '.join(machine['flags'])}), "
-        f"{machine['memory_mb']} MB; 2 threads. "
-        + ", ".join(f"{name} {version}" for name, version in machine["libraries"].items())
-        + ".",
+        machine_line(2),
     ]
     for name in DATASETS:
         if (work / name / "speed.json").exists():

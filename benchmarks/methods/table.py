@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import onnx
 from rows import ROWS, Row
+from workbench import machine_line
 
-from compressor.devices import host
 from compressor.graph.passes.nodes import graphs
 from compressor.models import macs
 from compressor.models.checkpoint import read_config
@@ -27,7 +27,6 @@ HEAD = (
 
 def write_page(work: Path, target: Path, options: Mapping[str, Any], remarks: Path) -> None:
     """Write the page: machine, one table a data set, and the remarks that a person wrote beside it."""
-    machine = host.describe()
     lines = [
         "# Every method, one strength each, on real input",
         "",
@@ -36,10 +35,7 @@ def write_page(work: Path, target: Path, options: Mapping[str, Any], remarks: Pa
         f"MACs of a text of {LENGTH} tokens. Latencies: rows in turn, processes of their own; medians over texts, "
         "then over rounds. Speed-up: p50 of the teacher's float32 graph against the row's. Points: against that graph.",
         "",
-        f"Machine: {machine['cpu']}, {machine['cores']} cores ({', '.join(machine['flags'])}), "
-        f"{machine['memory_mb']} MB; 2 threads. "
-        + ", ".join(f"{name} {version}" for name, version in machine["libraries"].items())
-        + ".",
+        machine_line(2),
     ]
     for folder in sorted(path.parent for path in work.glob("*/speed.json")):
         lines += ["", f"## {folder.name}", "", *_section(folder)]

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 from rows import LENGTH, Row, rows
+from workbench import machine_line
 
 from compressor.config.device import DeviceProfile
-from compressor.devices import host
 from compressor.models import macs
 from compressor.models.checkpoint import read_config
 from compressor.models.structure import Structure
@@ -103,7 +103,6 @@ def write_table(
     """Write the page: machine, command, table, ratios, and the remarks that a person wrote beside it."""
     times: Times = json.loads((work / "speed.json").read_text())
     listed = [row for row in rows(work) if row.name in times]
-    machine = host.describe()
     shown = {
         key: value
         for key, value in options.items()
@@ -119,10 +118,7 @@ def write_table(
         + ". All latencies are from one run: each row in a process of its own, rows in turn, "
         f"{options['rounds']} rounds; p50 and p90 are medians over rounds, ratios are formed within a round.",
         "",
-        f"Machine: {machine['cpu']}, {machine['cores']} cores ({', '.join(machine['flags'])}), "
-        f"{machine['memory_mb']} MB; {profile.threads or 'all'} threads. "
-        + ", ".join(f"{name} {version}" for name, version in machine["libraries"].items())
-        + ".",
+        machine_line(profile.threads or "all"),
         "",
         "| " + " | ".join(HEAD) + " |",
         "|" + "---|" * len(HEAD),

@@ -69,7 +69,7 @@ def make_adaptive_depth(model: Model, settings: AdaptiveDepth) -> Model:
 
     Raises:
         CheckpointError: The model does not classify whole texts (or give them a number, with PABEE), or has exits of
-            another method.
+            another kind.
     """
     family = family_of_model(model)
     if not type(model).__name__.endswith("ForSequenceClassification"):
@@ -78,10 +78,9 @@ def make_adaptive_depth(model: Model, settings: AdaptiveDepth) -> Model:
         raise CheckpointError(f"the model gives a number, and exits of {settings.method} need classes: use pabee.")
     known = getattr(model, "adaptive_depth", None)
     if isinstance(known, AdaptiveDepth):
-        if known.method != settings.method:
-            raise CheckpointError(f"the model has exits of {known.method}, which are not those of {settings.method}.")
-        if known.head != settings.head:
-            raise CheckpointError(f"the model has {known.head} exits, which cannot become {settings.head} ones.")
+        refusal = known.refusal(settings)
+        if refusal:
+            raise CheckpointError(refusal)
         cast(Any, model).adaptive_depth = settings
         return model
     layers = len(family.layers_of(model))
@@ -258,11 +257,10 @@ class Run:
     def watch(self, layer: int, summary: Tensor) -> Tensor:
         """Hear one layer by its summary [batch, hidden]; gives a bool scalar: whether any row needs the next."""
         said = self.model.answer(layer, summary)
-        last = layer == self.layers - 1
-        going = self._hear_dact(said, layer) if self.rule.method == "dact" else self._hear(said, layer, last)
+        going = self._hear_dact(said, layer) if self.rule.method == "dact" else self._hear(said, layer)
         if layer == 0:
             self.blocks_run = torch.ones_like(said.logits[:, :1], dtype=torch.long)
-        if last or going is None:
+        if going is None:  # the last layer
             return torch.tensor(False)
         self.going = going
         more = going.long()
@@ -276,11 +274,11 @@ class Run:
             return chance.log() - (1 - self.answer).clamp(SMALLEST, 1.0).log() if self.several else chance.log()
         return self.answer if self.several or self.number else torch.log_softmax(self.answer, dim=-1)
 
-    def _hear(self, said: Answer, layer: int, last: bool) -> Tensor | None:
+    def _hear(self, said: Answer, layer: int) -> Tensor | None:
         """DeeBERT and PABEE: the latest layer's answer counts for the rows that went on; which of them go on."""
         before = self.answer
         self.answer = said.logits if layer == 0 else torch.where(self.going, said.logits, before)
-        if last:
+        if layer == self.layers - 1:
             return None
         if self.rule.method == "deebert":
             measure = halting.label_entropy if self.several else halting.entropy

@@ -179,11 +179,21 @@ class AdaptiveDepth:
 
     method: DepthMethod
     setting: NonNegative  # default: DACT's margin, DeeBERT's entropy in nats, PABEE's patience in layers
-    head: ExitHead = "linear"  # what reads the first token after a layer: one product, or dense and tanh before it
+    head: ExitHead = "linear"  # an exit is one product, or dense and tanh before it
     summary: Summary = "mean"  # what the exits read of a layer; the last layer's head reads the first token
     bound: Bound = "tight"  # DACT
     threshold: Probability = 0.5  # of several labels, each is predicted from here on
     tolerance: NonNegative = 0.1  # numbers (regression) agree that differ by at most this, in the label's unit
+
+    def refusal(self, asked: AdaptiveDepth) -> str | None:
+        """Why exits as these cannot go on as those that are asked for; None: they can."""
+        if self.method != asked.method:
+            return f"the model has exits of {self.method}, which {asked.method} cannot go on from."
+        if self.head != asked.head:
+            return f"the model has {self.head} exits, which cannot become {asked.head} ones."
+        if self.summary != asked.summary:
+            return f"the model has exits that read summary: {self.summary}, which {asked.summary} would make worthless."
+        return None
 
     def of_layers(self, kept: Sequence[int]) -> AdaptiveDepth:
         """The same: every layer that is left has its exit."""

@@ -228,6 +228,8 @@ def test_other_tasks_and_other_methods_are_refused() -> None:
         make_adaptive_depth(make_model("bert"), AdaptiveDepth(method="dact", setting=0.0))
     with pytest.raises(CheckpointError, match="exits of dact"):
         make_adaptive_depth(adaptive("dact"), AdaptiveDepth(method="pabee", setting=2))
+    with pytest.raises(CheckpointError, match="read summary: mean"):
+        make_adaptive_depth(adaptive("dact"), AdaptiveDepth(method="dact", setting=0.0, summary="first"))
 
 
 @torch.no_grad()

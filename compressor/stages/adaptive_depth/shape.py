@@ -16,14 +16,15 @@ def shape(config: dict[str, Any], teacher: dict[str, Any], settings: AdaptiveDep
     """What `config.json` will say after the stage, but for what depends on the task alone.
 
     Raises:
-        RequestError: A model of one layer, with exits of another method, or a patience below one layer.
+        RequestError: A model of one layer, with exits of another kind, or a patience below one layer.
     """
     if family_of(config).layer_count(config) < 2:
         raise RequestError("adaptive_depth: the model has one layer, and there is no earlier one to stop after.")
-    before = Structure.from_config(config)
-    _check_known(before.adaptive_depth, settings)
-    after = dataclasses.replace(before, adaptive_depth=structure_of(settings))
-    return with_structure(config, after)
+    before, asked = Structure.from_config(config), structure_of(settings)
+    refusal = before.adaptive_depth.refusal(asked) if before.adaptive_depth else None
+    if refusal:
+        raise RequestError(f"adaptive_depth: {refusal}")
+    return with_structure(config, dataclasses.replace(before, adaptive_depth=asked))
 
 
 def check_method(settings: AdaptiveDepthSettings, task: TaskName) -> None:
@@ -33,18 +34,6 @@ def check_method(settings: AdaptiveDepthSettings, task: TaskName) -> None:
             f"adaptive_depth: {settings.method} needs classes, of which it weighs the probabilities, and {task} has a "
             "number: use method: pabee."
         )
-
-
-def _check_known(known: AdaptiveDepth | None, settings: AdaptiveDepthSettings) -> None:
-    if known is None:
-        return
-    if known.method != settings.method:
-        raise RequestError(
-            f"adaptive_depth: the model has exits of {known.method}, which {settings.method} cannot go on from."
-        )
-    head = settings.head or HEADS[settings.method]
-    if known.head != head:
-        raise RequestError(f"adaptive_depth: the model has {known.head} exits, which cannot become {head} ones.")
 
 
 def structure_of(settings: AdaptiveDepthSettings) -> AdaptiveDepth:
