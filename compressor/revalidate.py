@@ -14,7 +14,7 @@ from compressor.config.device import DeviceProfile
 from compressor.config.run import DataSettings, FeatureSettings, GateSettings, MeasureSettings
 from compressor.config.schema import parse
 from compressor.data.splits import Splits
-from compressor.devices import identity, inputs, local, profiles
+from compressor.devices import identity, inputs, measure, profiles
 from compressor.devices.speed import Speed
 from compressor.errors import DataError, GateRefusedError, UnknownNameError
 from compressor.progress import Progress
@@ -55,7 +55,7 @@ def revalidate(folder: Path, settings: Sequence[str], config_dirs: Sequence[str]
     asked, device = _settings(settings, config_dirs)
     profile = device or parse(DeviceProfile, manifest.device, where="manifest.json: device")
     given = manifest.request
-    measure = parse(MeasureSettings, {**given["measure"], **asked["measure"]}, where="measure")
+    how = parse(MeasureSettings, {**given["measure"], **asked["measure"]}, where="measure")
     data = _held_out({**given["data"], **asked["data"]}, manifest)
     if data.fingerprints["dev"] != manifest.data["fingerprints"]["dev"]:
         raise DataError("the held-out data is not what the artifact was judged on: give that by data.dev=FILE.")
@@ -65,10 +65,10 @@ def revalidate(folder: Path, settings: Sequence[str], config_dirs: Sequence[str]
     rows = task.features(data.dev, tokenizer, labelled=False)
     model = folder / "model.onnx"
     keep = manifest.dial.default if manifest.dial and manifest.dial.kind == "required" else None
-    progress.line(f"evaluating {len(data.dev)} examples, then {measure.rounds} rounds of {measure.runs} runs")
+    progress.line(f"evaluating {len(data.dev)} examples, then {how.rounds} rounds of {how.runs} runs")
     found = evaluate(model, task, data.dev, tokenizer, profile, keep, features=rows)
-    batch = inputs.of_length(rows, measure.length or task.max_length, measure.batch_size)
-    speed = local.measure_speed(model, profile, measure, batch, keep)
+    batch = inputs.of_length(rows, how.length or task.max_length, how.batch_size)
+    speed = measure.measure_speed(model, profile, how, batch, keep)
     limits = parse(GateSettings, given["gates"], where="manifest.json: gates")
     facts = gates.Facts(
         metric_name=task.metric_names[0],

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from compressor.config.run import MeasureSettings
-from compressor.devices import inputs, local
+from compressor.devices import inputs, measure
 from compressor.devices.speed import Speed
 from compressor.errors import GateRefusedError
 from compressor.models import macs
@@ -72,7 +72,7 @@ def with_speed(steps: Steps, rows: Sequence[Row]) -> list[Row]:
     settings: MeasureSettings = request.measure
     length = settings.length or steps.task.max_length
     asked = [
-        local.Row(
+        measure.Row(
             row.name,
             row.graph.path,
             inputs.of_length(steps.features(row.graph.checkpoint), length, settings.batch_size),
@@ -82,7 +82,7 @@ def with_speed(steps: Steps, rows: Sequence[Row]) -> list[Row]:
     ]
     with steps.progress.bar("measure speed", len(asked) * (settings.rounds + 1)) as bar:
         note: Callable[[str], None] = lambda name: bar.advance(note=name)  # noqa: E731
-        speeds = local.measure_many(asked, request.device, settings, on_step=note)
+        speeds = measure.measure_many(asked, request.device, settings, on_step=note)
     return [dataclasses.replace(row, speed=speeds[row.name]) for row in rows]
 
 

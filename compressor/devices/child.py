@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from compressor.errors import DeviceError, StorageError
 
 PROBE = Path(__file__).with_name("probe.py")
 CPU = "CPUExecutionProvider"
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @contextmanager
@@ -45,56 +46,83 @@ def threads_for(profile: DeviceProfile) -> int:
     return min(profile.threads or host.cores(), host.cores())
 
 
-def placement(profile: DeviceProfile) -> dict[str, Any]:
-    """Request entries: providers (the CPU's where this is not the device), threads, CPUs, parent."""
-    threads = threads_for(profile)
-    providers: list[list[Any]] = [[CPU, {}]]
-    if identity.is_this_machine(profile):
-        providers = [[provider.name, dict(provider.options)] for provider in profile.providers]
-    allowed = host.allowed_cpus()
-    return {
-        "providers": providers,
-        "threads": threads,
-        "cpus": allowed[:threads] if threads < len(allowed) else None,
-        "parent": os.getpid(),
-    }
-
-
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write an .npz (uncompressed: it is read once, on this machine)."""
     with path.open("wb") as file:
         np.savez(file, **dict(arrays))  # type: ignore[arg-type]
 
 
-def run_probe(
-    request: Mapping[str, Any], folder: Path, *, timeout_s: float, on_rows: Callable[[int], None] | None = None
-) -> dict[str, Any]:
-    """Run one request in a fresh process; `on_rows` is told the number of finished rows now and then.
+@dataclass(frozen=True)
+class LocalPlace:
+    """This machine, or a runtime on it that another command starts (an emulator's, a container's).
 
-    Raises `DeviceError` with the child's last words when it fails, crashes or takes longer than `timeout_s`.
+    `command` starts Python; `environment` is laid over that of this process; `inside` tells how a file of this
+    machine is called where the probe runs. A `Place`.
     """
-    names = {"result": "result.json", "progress": "progress"}
-    (folder / names["result"]).unlink(missing_ok=True)
-    request_path = folder / "request.json"
-    request_path.write_text(json.dumps({**request, **names}), encoding="utf-8")
-    log = folder / "log"
-    environment = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(request["threads"]))}
-    with log.open("wb") as output:
-        child = subprocess.Popen(
-            [sys.executable, "-P", str(PROBE), str(request_path)],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,
-        )
-        try:
-            _wait(child, timeout_s, folder / names["progress"], on_rows)
-        finally:
-            if child.poll() is None:
-                child.kill()
-                child.wait()
-    return _answer(child.returncode, folder / names["result"], log, str(request["model"]))
+
+    profile: DeviceProfile
+    command: tuple[str, ...] = (sys.executable, "-P")
+    environment: Mapping[str, str] = field(default_factory=dict)
+    inside: Callable[[Path], str] = str
+
+    @property
+    def on_device(self) -> bool:
+        """Whether figures taken here are the device's own."""
+        return identity.is_this_machine(self.profile)
+
+    @property
+    def measured_on(self) -> str:
+        """Where figures are taken, in words."""
+        return identity.measured_on(self.profile)
+
+    def placement(self) -> dict[str, Any]:
+        """Request entries: providers (the CPU's where this is not the device), threads, CPUs."""
+        threads = threads_for(self.profile)
+        providers: list[list[Any]] = [[CPU, {}]]
+        if self.on_device:
+            providers = [[provider.name, dict(provider.options)] for provider in self.profile.providers]
+        allowed = host.allowed_cpus()
+        return {
+            "providers": providers,
+            "threads": threads,
+            "cpus": allowed[:threads] if threads < len(allowed) else None,
+        }
+
+    def run_probe(
+        self,
+        request: Mapping[str, Any],
+        folder: Path,
+        *,
+        timeout_s: float,
+        on_rows: Callable[[int], None] | None = None,
+    ) -> dict[str, Any]:
+        """Run one request in a fresh process; `on_rows` is told the number of finished rows now and then.
+
+        Raises `DeviceError` with the child's last words when it fails, crashes or takes longer than `timeout_s`.
+        """
+        names = {"result": "result.json", "progress": "progress"}
+        (folder / names["result"]).unlink(missing_ok=True)
+        request_path = folder / "request.json"
+        asked = {**request, **names, "model": self.inside(Path(request["model"])), "parent": os.getpid()}
+        request_path.write_text(json.dumps(asked), encoding="utf-8")
+        log = folder / "log"
+        threads = dict.fromkeys(THREAD_VARIABLES, str(request["threads"]))
+        with log.open("wb") as output:
+            child = subprocess.Popen(
+                [*self.command, self.inside(PROBE), self.inside(request_path)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **threads, **self.environment},
+                start_new_session=True,
+            )
+            try:
+                _wait(child, timeout_s, folder / names["progress"], on_rows)
+            finally:
+                if child.poll() is None:
+                    child.kill()
+                    child.wait()
+        return answer_of(child.returncode, folder / names["result"], log, str(request["model"]))
 
 
 def _wait(
@@ -118,7 +146,8 @@ def _wait(
                     on_rows(int(text))
 
 
-def _answer(code: int, result: Path, log: Path, model: str) -> dict[str, Any]:
+def answer_of(code: int, result: Path, log: Path, model: str) -> dict[str, Any]:
+    """What the probe wrote; raises `DeviceError` with its own words where it failed, or with its last ones."""
     name = Path(model).name
     if not result.is_file():
         words = log.read_text(encoding="utf-8", errors="replace").strip()[-600:] or "it said nothing"

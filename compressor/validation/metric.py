@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compressor.config.device import DeviceProfile
-from compressor.devices import local
+from compressor.devices import measure
 from compressor.errors import DataError, DeviceError
 from compressor.graph.dial import BLOCKS_RUN
 from compressor.tasks.base import Feature, Task
@@ -57,7 +57,7 @@ def evaluate(
     if not examples:
         raise DataError("there is no example to evaluate on.")
     rows = features if features is not None else task.features(examples, tokenizer, labelled=False)
-    outputs = local.run_features(
+    outputs = measure.run_features(
         model_path,
         profile,
         rows,

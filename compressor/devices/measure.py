@@ -1,8 +1,9 @@
-"""Measure and run an ONNX file on this machine: always the final file, always in a fresh process."""
+"""Measure and run an ONNX file: always the final file, always in a fresh process, where its profile says."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import numpy as np
 
 from compressor.config.device import DeviceProfile
 from compressor.config.run import MeasureSettings
-from compressor.devices import child, identity
+from compressor.devices import child
+from compressor.devices.child import LocalPlace
+from compressor.devices.place import Place, place_for
 from compressor.devices.speed import Speed
 from compressor.errors import DeviceError
 from compressor.tasks.base import Feature
@@ -42,13 +45,16 @@ def measure_speed(
     keep: Sequence[float] | None = None,
     *,
     timeout_s: float = SPEED_TIMEOUT_S,
+    place: Place | None = None,
 ) -> Speed:
     """Latency (a fresh process a round), peak memory and energy (in processes of their own) of one file.
+
+    `place`: None is the one that the profile names.
 
     Raises `DeviceError` when it cannot be measured, or would run on another provider than the profile asks for.
     """
     row = Row("model", model_path, inputs, keep)
-    return measure_many([row], profile, settings, timeout_s=timeout_s)["model"]
+    return measure_many([row], profile, settings, timeout_s=timeout_s, place=place)["model"]
 
 
 def measure_many(
@@ -58,14 +64,36 @@ def measure_many(
     *,
     timeout_s: float = SPEED_TIMEOUT_S,
     on_step: Callable[[str], None] | None = None,
+    place: Place | None = None,
 ) -> dict[str, Speed]:
     """Measure several files fairly: in every round each row runs once, in a fresh process, one after the other.
 
     A machine that is slow for a while then slows all rows, not one. `on_step` is told the row's name before each
-    process; there are `rounds` + 1 of them a row (memory and energy count as one). Returns a `Speed` by row name.
+    process; there are `rounds` + 1 of them a row (memory and energy count as one). `place`: None is the one that the
+    profile names. Returns a `Speed` by row name.
     """
     if len({row.name for row in rows}) != len(rows):
         raise ValueError("the rows of a comparison need different names")
+    with nullcontext(place) if place else place_for(profile) as where:
+        timings = _rounds(rows, where, settings, timeout_s, on_step)
+        speeds: dict[str, Speed] = {}
+        for row in rows:
+            _tell(on_step, row.name)
+            chosen = _settings(row, settings)
+            memory = _probe(row, where, "memory", chosen, timeout_s)
+            energy = _energy(row, where, profile, chosen)
+            speeds[row.name] = _speed(row, where, chosen, timings[row.name], memory, energy)
+    return speeds
+
+
+def _rounds(
+    rows: Sequence[Row],
+    where: Place,
+    settings: MeasureSettings,
+    timeout_s: float,
+    on_step: Callable[[str], None] | None,
+) -> dict[str, list[dict[str, Any]]]:
+    """Answers of the timed runs by row name, the rows taken in turn."""
     timings: dict[str, list[dict[str, Any]]] = {row.name: [] for row in rows}
     most = max((_settings(row, settings).rounds for row in rows), default=0)
     for turn in range(most):
@@ -73,14 +101,8 @@ def measure_many(
             chosen = _settings(row, settings)
             if turn < chosen.rounds:
                 _tell(on_step, row.name)
-                timings[row.name].append(_probe(row, profile, "speed", chosen, timeout_s))
-    speeds: dict[str, Speed] = {}
-    for row in rows:
-        _tell(on_step, row.name)
-        chosen = _settings(row, settings)
-        memory = _probe(row, profile, "memory", chosen, timeout_s)
-        speeds[row.name] = _speed(row, profile, chosen, timings[row.name], memory, _energy(row, profile, chosen))
-    return speeds
+                timings[row.name].append(_probe(row, where, "speed", chosen, timeout_s))
+    return timings
 
 
 def run_features(
@@ -94,14 +116,17 @@ def run_features(
     token_outputs: Sequence[str] | None = None,
     timeout_s: float | None = None,
     on_rows: Callable[[int], None] | None = None,
+    place: Place | None = None,
 ) -> list[dict[str, np.ndarray]]:
     """The file's outputs for every feature, in their order: one mapping of unpadded float32 rows each.
 
     `token_outputs` names the outputs [batch, length, ...]; None: told from the graph's axis names.
-    Rows are batched by length. Raises `DeviceError` when the file does not run.
+    Rows are batched by length. `place`: None is this machine, whatever the profile names, since outputs depend on
+    nothing else of a device. Raises `DeviceError` when the file does not run.
     """
     if not features:
         return []
+    where = place or LocalPlace(profile)
     request = {
         "mode": "outputs",
         "model": str(Path(model_path).resolve()),
@@ -111,12 +136,12 @@ def run_features(
         "batch_size": batch_size,
         "pad": {"input_ids": pad_id},
         "token_outputs": None if token_outputs is None else list(token_outputs),
-        **child.placement(profile),
+        **where.placement(),
     }
     with child.work_folder() as folder:
         child.write_arrays(folder / "inputs.npz", _flat(features))
         limit = timeout_s if timeout_s is not None else 120.0 + 5.0 * len(features)
-        child.run_probe(request, folder, timeout_s=limit, on_rows=on_rows)
+        where.run_probe(request, folder, timeout_s=limit, on_rows=on_rows)
         with np.load(folder / "outputs.npz", allow_pickle=False) as archive:
             columns = {
                 name.removeprefix("value/"): _rows(archive[name], archive["shape/" + name.removeprefix("value/")])
@@ -155,7 +180,7 @@ def _input_sets(row: Row) -> list[Inputs]:
     return sets
 
 
-def _probe(row: Row, profile: DeviceProfile, mode: str, settings: MeasureSettings, timeout_s: float) -> dict[str, Any]:
+def _probe(row: Row, where: Place, mode: str, settings: MeasureSettings, timeout_s: float) -> dict[str, Any]:
     request = {
         "mode": mode,
         "model": str(Path(row.model_path).resolve()),
@@ -164,21 +189,21 @@ def _probe(row: Row, profile: DeviceProfile, mode: str, settings: MeasureSetting
         "warmup": settings.warmup,
         "runs": settings.runs,
         "seconds": ENERGY_SECONDS,
-        **child.placement(profile),
+        **where.placement(),
     }
     arrays = {
         f"{index}/{name}": array for index, inputs in enumerate(_input_sets(row)) for name, array in inputs.items()
     }
     with child.work_folder() as folder:
         child.write_arrays(folder / "inputs.npz", arrays)
-        return child.run_probe(request, folder, timeout_s=timeout_s)
+        return where.run_probe(request, folder, timeout_s=timeout_s)
 
 
-def _energy(row: Row, profile: DeviceProfile, settings: MeasureSettings) -> dict[str, Any]:
-    if not identity.is_this_machine(profile):
+def _energy(row: Row, where: Place, profile: DeviceProfile, settings: MeasureSettings) -> dict[str, Any]:
+    if not where.on_device:
         return {"energy_mj": None, "note": f"not measured: this machine is not {profile.name}"}
     if profile.power == "rapl":
-        return _probe(row, profile, "energy", settings, SPEED_TIMEOUT_S)
+        return _probe(row, where, "energy", settings, SPEED_TIMEOUT_S)
     if profile.power == "ina3221":
         return {"energy_mj": None, "note": "not measured: the board's INA3221 power monitor is not read yet"}
     return {"energy_mj": None, "note": "not measured: the profile names no power meter"}
@@ -186,7 +211,7 @@ def _energy(row: Row, profile: DeviceProfile, settings: MeasureSettings) -> dict
 
 def _speed(
     row: Row,
-    profile: DeviceProfile,
+    where: Place,
     settings: MeasureSettings,
     timings: Sequence[dict[str, Any]],
     memory: dict[str, Any],
@@ -218,6 +243,6 @@ def _speed(
         providers=tuple(last["providers"]),
         nodes_by_provider=last.get("nodes_by_provider"),
         onnxruntime=last["onnxruntime"],
-        on_device=identity.is_this_machine(profile),
-        measured_on=identity.measured_on(profile),
+        on_device=where.on_device,
+        measured_on=where.measured_on,
     )

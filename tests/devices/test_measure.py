@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from compressor.config.run import MeasureSettings
-from compressor.devices import child, host, local, profiles
+from compressor.devices import child, host, measure, profiles
 from compressor.devices import inputs as speed_inputs
 from compressor.errors import DataError, DeviceError, StorageError
 from compressor.tasks.base import Feature
@@ -28,7 +28,7 @@ def feature(length: int, seed: int) -> Feature:
 
 
 def test_speed_has_all_figures_and_says_where(graph, here, inputs):
-    speed = local.measure_speed(graph, here, QUICK, inputs)
+    speed = measure.measure_speed(graph, here, QUICK, inputs)
     assert 0 < speed.p50_ms <= speed.p90_ms <= speed.p99_ms
     assert speed.first_call_ms > 0 and speed.session_ms > 0 and speed.throughput_per_s > 0
     assert speed.peak_memory_mb > speed.baseline_memory_mb > 5
@@ -41,7 +41,7 @@ def test_speed_has_all_figures_and_says_where(graph, here, inputs):
 
 
 def test_another_device_is_measured_here_on_the_cpu_and_labelled(graph, elsewhere, inputs):
-    speed = local.measure_speed(graph, elsewhere, QUICK, inputs, keep=[1.0, 0.5])
+    speed = measure.measure_speed(graph, elsewhere, QUICK, inputs, keep=[1.0, 0.5])
     assert not speed.on_device
     assert speed.measured_on == f"this machine ({host.cpu_model()}), not board"
     assert speed.providers == ("CPUExecutionProvider",)
@@ -51,78 +51,78 @@ def test_another_device_is_measured_here_on_the_cpu_and_labelled(graph, elsewher
 
 def test_rows_take_turns_and_each_is_a_fresh_process(graph, here, inputs, monkeypatch):
     seen = []
-    real = child.run_probe
+    real = child.LocalPlace.run_probe
 
-    def spy(request, folder, **options):
+    def spy(place, request, folder, **options):
         seen.append((request["mode"], request["runs"]))
-        return real(request, folder, **options)
+        return real(place, request, folder, **options)
 
-    monkeypatch.setattr(child, "run_probe", spy)
+    monkeypatch.setattr(child.LocalPlace, "run_probe", spy)
     short = MeasureSettings(warmup=0, runs=2, rounds=1)
     steps = []
     rows = [
-        local.Row("a", graph, inputs),
-        local.Row("b", graph, [inputs, {name: array[:, :3] for name, array in inputs.items()}], settings=short),
+        measure.Row("a", graph, inputs),
+        measure.Row("b", graph, [inputs, {name: array[:, :3] for name, array in inputs.items()}], settings=short),
     ]
-    speeds = local.measure_many(rows, here, QUICK, on_step=steps.append)
+    speeds = measure.measure_many(rows, here, QUICK, on_step=steps.append)
     assert seen == [("speed", 4), ("speed", 2), ("speed", 4), ("memory", 4), ("memory", 2)]
     assert steps == ["a", "b", "a", "a", "b"]
     assert speeds["a"].rounds == 2 and speeds["b"].rounds == 1
     with pytest.raises(ValueError, match="different names"):
-        local.measure_many([rows[0], rows[0]], here, QUICK)
+        measure.measure_many([rows[0], rows[0]], here, QUICK)
     with pytest.raises(DeviceError, match="'c' has no input"):
-        local.measure_many([local.Row("c", graph, [])], here, QUICK)
+        measure.measure_many([measure.Row("c", graph, [])], here, QUICK)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_outputs_come_back_unpadded_in_order(graph, here, batch_size):
     features = [feature(length, index) for index, length in enumerate([5, 1, 9, 3, 9, 2, 7])]
     done = []
-    outputs = local.run_features(graph, here, features, batch_size=batch_size, on_rows=done.append)
+    outputs = measure.run_features(graph, here, features, batch_size=batch_size, on_rows=done.append)
     assert len(outputs) == len(features)
     for row, output in zip(features, outputs, strict=True):
         ids = np.asarray(row.inputs["input_ids"], np.float32)
         np.testing.assert_array_equal(output["logits"], ids + 2)
         np.testing.assert_array_equal(output["score"], [ids.sum()])
         assert output["logits"].dtype == np.float32
-    assert local.run_features(graph, here, []) == []
+    assert measure.run_features(graph, here, []) == []
 
 
 def test_told_token_outputs_overrule_the_axis_names(graph, here):
-    outputs = local.run_features(graph, here, [feature(2, 0), feature(4, 1)], token_outputs=[])
+    outputs = measure.run_features(graph, here, [feature(2, 0), feature(4, 1)], token_outputs=[])
     assert [output["logits"].shape for output in outputs] == [(4,), (4,)]
 
 
 def test_padding_uses_the_given_id(graph, here):
-    outputs = local.run_features(graph, here, [feature(2, 0), feature(4, 1)], token_outputs=[], pad_id=50)
+    outputs = measure.run_features(graph, here, [feature(2, 0), feature(4, 1)], token_outputs=[], pad_id=50)
     assert outputs[0]["logits"][-1] == 2  # masked out, so the padding id does not show
     masked = [Feature(inputs={"input_ids": row.inputs["input_ids"], "attention_mask": [1] * row.length}, labels={},
                       example=0) for row in (feature(2, 0), feature(4, 1))]  # fmt: skip
-    assert local.run_features(graph, here, masked, pad_id=50)[0]["logits"].shape == (2,)
+    assert measure.run_features(graph, here, masked, pad_id=50)[0]["logits"].shape == (2,)
 
 
 @pytest.mark.parametrize("dial", ["optional", "required"])
 def test_keep_reaches_the_graph(graphs, here, dial):
     row = feature(4, 0)
-    output = local.run_features(graphs[dial], here, [row], keep=[0.5, 0.25])[0]
+    output = measure.run_features(graphs[dial], here, [row], keep=[0.5, 0.25])[0]
     np.testing.assert_allclose(output["logits"], np.asarray(row.inputs["input_ids"]) + 0.75)
 
 
 def test_missing_and_unwanted_inputs_are_errors(graphs, here):
     with pytest.raises(DeviceError, match="needs the input 'keep'"):
-        local.run_features(graphs["required"], here, [feature(4, 0)])
+        measure.run_features(graphs["required"], here, [feature(4, 0)])
     with pytest.raises(DeviceError, match="no input 'keep'"):
-        local.run_features(graphs["fixed"], here, [feature(4, 0)], keep=[1.0, 1.0])
+        measure.run_features(graphs["fixed"], here, [feature(4, 0)], keep=[1.0, 1.0])
     row = Feature(inputs={"input_ids": [1, 2]}, labels={}, example=0)
     with pytest.raises(DeviceError, match="needs the input 'attention_mask'"):
-        local.run_features(graphs["fixed"], here, [row])
+        measure.run_features(graphs["fixed"], here, [row])
 
 
 def test_a_file_that_is_no_model_is_a_device_error(tmp_path, here):
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"not a model")
     with pytest.raises(DeviceError, match="broken.onnx could not be run: .*"):
-        local.run_features(broken, here, [feature(3, 0)])
+        measure.run_features(broken, here, [feature(3, 0)])
 
 
 def test_a_provider_that_is_not_there_is_an_error_not_a_fall_back(graph, here, inputs):
@@ -134,7 +134,7 @@ def test_a_provider_that_is_not_there_is_an_error_not_a_fall_back(graph, here, i
         where="test",
     )
     with pytest.raises(DeviceError, match="CUDAExecutionProvider is not in this onnxruntime"):
-        local.measure_speed(graph, profile, QUICK, inputs)
+        measure.measure_speed(graph, profile, QUICK, inputs)
 
 
 def test_crash_and_hang_of_the_child_are_device_errors(graph, here, tmp_path, monkeypatch):
@@ -142,13 +142,13 @@ def test_crash_and_hang_of_the_child_are_device_errors(graph, here, tmp_path, mo
     crash.write_text("import os, sys\nprint('last words', flush=True)\nos.kill(os.getpid(), 9)\n")
     monkeypatch.setattr(child, "PROBE", crash)
     with pytest.raises(DeviceError, match="was killed by signal 9; its last words: last words"):
-        local.run_features(graph, here, [feature(3, 0)])
+        measure.run_features(graph, here, [feature(3, 0)])
     crash.write_text("import sys\nsys.exit(7)\n")
     with pytest.raises(DeviceError, match="ended with exit code 7; its last words: it said nothing"):
-        local.run_features(graph, here, [feature(3, 0)])
+        measure.run_features(graph, here, [feature(3, 0)])
     crash.write_text("import time\ntime.sleep(60)\n")
     with pytest.raises(DeviceError, match="did not end within 1 s"):
-        local.run_features(graph, here, [feature(3, 0)], timeout_s=1)
+        measure.run_features(graph, here, [feature(3, 0)], timeout_s=1)
 
 
 def test_a_full_disk_is_a_storage_error(graph, here, monkeypatch):
@@ -157,14 +157,14 @@ def test_a_full_disk_is_a_storage_error(graph, here, monkeypatch):
 
     monkeypatch.setattr(child, "write_arrays", full)
     with pytest.raises(StorageError, match="No space left"):
-        local.run_features(graph, here, [feature(3, 0)])
+        measure.run_features(graph, here, [feature(3, 0)])
 
 
 def test_temporary_files_are_gone(graph, here, tmp_path, monkeypatch):
     import tempfile
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    local.run_features(graph, here, [feature(3, 0)])
+    measure.run_features(graph, here, [feature(3, 0)])
     assert list(tmp_path.iterdir()) == []
 
 
