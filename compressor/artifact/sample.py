@@ -280,7 +280,7 @@ def check_depth(value: Any, method: str) -> float:
     if not 0 <= number < float("inf"):
         raise ValueError("depth = %g is not a number from 0 on" % number)
     if method == "pabee" and (number < 1 or number != int(number)):
-        raise ValueError("depth = %g is no patience: give a whole number of layers, 1 or more" % number)
+        raise ValueError("depth = %g is no patience: give a whole number of exits, 1 or more" % number)
     return number
 
 

@@ -1,9 +1,10 @@
-"""A model of whole texts that can answer after any layer, and does not compute the layers that it does not need.
+"""A model of whole texts that can answer after many a layer, and does not compute the layers that it does not need.
 
-Every layer but the last gets an exit, a small head; the last one keeps the stock head. Exits read the mean of the real
-tokens, or the first one as the stock head does. In the lower layers of a pre-trained encoder the first token has seen
-next to nothing: in MiniLM (6 layers) it differs between texts by a five-hundredth of what other tokens do, and exits
-on it stayed at chance. The methods differ in when they stop (`models.halting`) and in what they answer then.
+Every layer but the last gets an exit, a small head, or only some layers do; the last one keeps the stock head. Exits
+read the mean of the real tokens, or the first one as the stock head does. In the lower layers of a pre-trained encoder
+the first token has seen next to nothing: in MiniLM (6 layers) it differs between texts by a five-hundredth of what
+other tokens do, and exits on it stayed at chance. The methods differ in when they stop (`models.halting`) and in what
+they answer then.
 """
 
 from __future__ import annotations
@@ -88,9 +89,13 @@ def make_adaptive_depth(model: Model, settings: AdaptiveDepth) -> Model:
         make_whole(model, restore=False)
     config = cast(Any, model).config
     width = family.hidden_size(config.to_dict())
-    cast(Any, model).exits = nn.ModuleList(
-        Exit(width, config.num_labels, dense=settings.head == "dense", halting_unit=settings.method == "dact")
-        for _ in range(layers - 1)
+    cast(Any, model).exits = nn.ModuleDict(
+        {
+            str(layer): Exit(
+                width, config.num_labels, dense=settings.head == "dense", halting_unit=settings.method == "dact"
+            )
+            for layer in settings.exits_of(layers)
+        }
     )
     cast(Any, model).__class__ = _subclass(cast(Any, type(model)))
     cast(Any, model).adaptive_depth = settings
@@ -111,7 +116,7 @@ def start_from_head(model: nn.Module) -> None:
     dense = cast(nn.Linear, model.get_submodule(family.classifier_dense))
     name = "classifier.out_proj" if family.classifier_dense == "classifier.dense" else "classifier"
     out = cast(nn.Linear, model.get_submodule(name))
-    for exit_ in cast(Any, model).exits:
+    for exit_ in cast(Any, model).exits.values():
         exit_.out.load_state_dict(out.state_dict())
         if exit_.dense is None:
             with torch.no_grad():
@@ -131,10 +136,10 @@ def _subclass(base: Any) -> Any:
 
 
 class AdaptiveDepthModel(LengthAdaptiveModel):
-    """Mixed into a length-adaptive classifier: asks after each layer whether all inputs are answered."""
+    """Mixed into a length-adaptive classifier: asks behind each exit whether all inputs are answered."""
 
     adaptive_depth: AdaptiveDepth
-    exits: nn.ModuleList
+    exits: nn.ModuleDict  # by the layer's index
 
     def forward(
         self,
@@ -175,7 +180,7 @@ class AdaptiveDepthModel(LengthAdaptiveModel):
         keep: Tensor | None = None,
         **options: Any,
     ) -> list[Answer]:
-        """What every layer says; all are run. Arguments as `forward` takes them."""
+        """What every exit and the last layer say; all are run. Arguments as `forward` takes them."""
         said: list[Answer] = []
 
         def watch(layer: int, summary: Tensor) -> bool:
@@ -187,13 +192,17 @@ class AdaptiveDepthModel(LengthAdaptiveModel):
 
     def answer(self, layer: int, summary: Tensor) -> Answer:
         """What one layer says of its summary [batch, hidden]: its exit, or the stock head at the end."""
-        if layer < len(self.exits):
-            return cast(Answer, self.exits[layer](summary))
+        if str(layer) in self.exits:
+            return cast(Answer, self.exits[str(layer)](summary))
         return Answer(_stock_head(self, family_of_model(self), summary), None)
+
+    def answering(self) -> list[int]:
+        """Indices of the layers that give an answer: those with an exit, and the last."""
+        return [*map(int, self.exits), len(family_of_model(self).layers_of(self)) - 1]
 
     def reads_mean(self, layer: int) -> bool:
         """Whether a layer's answer reads the mean of its real tokens, or the first one, as the stock head does."""
-        return self.adaptive_depth.summary == "mean" and layer < len(self.exits)
+        return self.adaptive_depth.summary == "mean" and str(layer) in self.exits
 
     def _encode(
         self,
@@ -206,8 +215,11 @@ class AdaptiveDepthModel(LengthAdaptiveModel):
     ) -> None:
         family = family_of_model(self)
         extra = {"token_type_ids": token_type_ids} if family.has_token_types else {}
+        answering = self.answering()
 
         def hear(layer: int, hidden: Tensor, mask: Tensor | None) -> bool:
+            if layer not in answering:
+                return False
             return watch(layer, mean_of(hidden, mask) if self.reads_mean(layer) else hidden[:, 0])
 
         with self.dialled(Dial(keep, watch=hear, **options)):
@@ -236,8 +248,8 @@ def _stock_head(model: Any, family: Family, first: Tensor) -> Tensor:
 class Run:
     """One batch on its way through the layers: each row's answer, and whether it is final.
 
-    Nothing in it depends on values in Python, so that it can be traced for export. Every operator in it is run once a
-    layer, and costs a short input about as much as a part of the layer's own work: there are as few as can be.
+    Nothing in it depends on values in Python, so that it can be traced for export. Every operator in it is run once an
+    exit, and costs a short input about as much as a part of the layer's own work: there are as few as can be.
     """
 
     def __init__(self, model: AdaptiveDepthModel, setting: Tensor | float) -> None:
@@ -245,7 +257,7 @@ class Run:
         self.rule = model.adaptive_depth
         self.setting = setting
         self.floor = 1 - setting
-        self.layers = len(model.exits) + 1
+        self.answering = model.answering()
         self.several = cast(Any, model).config.problem_type == "multi_label_classification"
         self.number = gives_number(model)
         self.blocks_run = torch.zeros(0, 1, dtype=torch.long)
@@ -255,16 +267,16 @@ class Run:
         self.going = torch.zeros(0, 1, dtype=torch.bool)
 
     def watch(self, layer: int, summary: Tensor) -> Tensor:
-        """Hear one layer by its summary [batch, hidden]; gives a bool scalar: whether any row needs the next."""
-        said = self.model.answer(layer, summary)
-        going = self._hear_dact(said, layer) if self.rule.method == "dact" else self._hear(said, layer)
-        if layer == 0:
-            self.blocks_run = torch.ones_like(said.logits[:, :1], dtype=torch.long)
+        """Hear an answering layer by its summary [batch, hidden]; gives a bool scalar: whether any row goes on."""
+        place, said = self.answering.index(layer), self.model.answer(layer, summary)
+        going = self._hear_dact(said, place) if self.rule.method == "dact" else self._hear(said, place)
+        if place == 0:
+            self.blocks_run = torch.full_like(said.logits[:, :1], layer + 1, dtype=torch.long)
         if going is None:  # the last layer
             return torch.tensor(False)
         self.going = going
-        more = going.long()
-        self.blocks_run = self.blocks_run + more
+        more, distance = going.long(), self.answering[place + 1] - layer
+        self.blocks_run = self.blocks_run + (more if distance == 1 else more * distance)
         return more.amax().bool()
 
     def logits(self) -> Tensor:
@@ -274,32 +286,32 @@ class Run:
             return chance.log() - (1 - self.answer).clamp(SMALLEST, 1.0).log() if self.several else chance.log()
         return self.answer if self.several or self.number else torch.log_softmax(self.answer, dim=-1)
 
-    def _hear(self, said: Answer, layer: int) -> Tensor | None:
-        """DeeBERT and PABEE: the latest layer's answer counts for the rows that went on; which of them go on."""
+    def _hear(self, said: Answer, place: int) -> Tensor | None:
+        """DeeBERT and PABEE: the latest answer counts for the rows that went on; which of them go on."""
         before = self.answer
-        self.answer = said.logits if layer == 0 else torch.where(self.going, said.logits, before)
-        if layer == self.layers - 1:
+        self.answer = said.logits if place == 0 else torch.where(self.going, said.logits, before)
+        if place == len(self.answering) - 1:
             return None
         if self.rule.method == "deebert":
             measure = halting.label_entropy if self.several else halting.entropy
             going = measure(said.logits) >= self.setting
-        elif layer == 0:
+        elif place == 0:
             self.streak = torch.zeros_like(said.logits[:, :1], dtype=torch.long)
             return torch.ones_like(self.streak, dtype=torch.bool)
         else:
             self.streak = halting.agreeing(self._same(said.logits, before), self.streak)
             going = self.streak < self.setting
-        return going if layer == 0 else self.going & going
+        return going if place == 0 else self.going & going
 
     def _same(self, now: Tensor, before: Tensor) -> Tensor:
-        """Whether two layers' logits [batch, classes] say the same; bool [batch, 1]."""
+        """Whether two answers' logits [batch, classes] say the same; bool [batch, 1]."""
         if self.number:
             return (now - before).abs() <= self.rule.tolerance
         decided = (_decided(logits, self.several, self.rule.threshold) for logits in (now, before))
         return torch.eq(*decided).all(dim=-1, keepdim=True)
 
-    def _hear_dact(self, said: Answer, layer: int) -> Tensor | None:
-        """Every layer's answer counts by its weight, which is 0 for rows that have halted; which rows go on.
+    def _hear_dact(self, said: Answer, place: int) -> Tensor | None:
+        """Every answer counts by its weight, which is 0 for rows that have halted; which rows go on.
 
         For those the bound says the same ever after, as nothing of the answer can leave any more.
         """
@@ -308,7 +320,7 @@ class Run:
         if said.unit is None:
             return None
         weight = said.unit if self.weight is None else self.weight * said.unit
-        left = self.layers - 1 - layer
+        left = len(self.answering) - 1 - place
         if self.several:
             going = halting.unsettled_labels(self.answer, weight, left, self.floor, self.rule.threshold)
         else:

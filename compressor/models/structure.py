@@ -178,12 +178,17 @@ class AdaptiveDepth:
     """The model can answer after any layer, and stops where its method says that it may."""
 
     method: DepthMethod
-    setting: NonNegative  # default: DACT's margin, DeeBERT's entropy in nats, PABEE's patience in layers
+    setting: NonNegative  # default: DACT's margin, DeeBERT's entropy in nats, PABEE's patience in exits
     head: ExitHead = "linear"  # an exit is one product, or dense and tanh before it
     summary: Summary = "mean"  # what the exits read of a layer; the last layer's head reads the first token
     bound: Bound = "tight"  # DACT
     threshold: Probability = 0.5  # of several labels, each is predicted from here on
     tolerance: NonNegative = 0.1  # numbers (regression) agree that differ by at most this, in the label's unit
+    exits: list[Count] | None = None  # layers with an exit, from 1, in order; None: all but the last
+
+    def exits_of(self, layers: int) -> list[int]:
+        """Indices from 0 of the layers that have an exit, of so many; the last one has the model's own head."""
+        return list(range(layers - 1)) if self.exits is None else [number - 1 for number in self.exits]
 
     def refusal(self, asked: AdaptiveDepth) -> str | None:
         """Why exits as these cannot go on as those that are asked for; None: they can."""
@@ -193,11 +198,20 @@ class AdaptiveDepth:
             return f"the model has {self.head} exits, which cannot become {asked.head} ones."
         if self.summary != asked.summary:
             return f"the model has exits that read summary: {self.summary}, which {asked.summary} would make worthless."
+        if self.exits != asked.exits:
+            return f"the model has exits behind {_behind(self.exits)}, which cannot move to {_behind(asked.exits)}."
         return None
 
     def of_layers(self, kept: Sequence[int]) -> AdaptiveDepth:
-        """The same: every layer that is left has its exit."""
-        return self
+        """The same exits behind the layers that are left; the last one answers by the model's own head."""
+        if self.exits is None:
+            return self
+        left = [place for place, old in enumerate(kept[:-1], start=1) if old + 1 in self.exits]
+        return dataclasses.replace(self, exits=left)
+
+
+def _behind(exits: Sequence[int] | None) -> str:
+    return "every layer" if exits is None else "layers " + ", ".join(map(str, exits))
 
 
 @settings

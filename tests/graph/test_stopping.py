@@ -63,6 +63,24 @@ def run(path: Path, ids: torch.Tensor, mask: torch.Tensor, **dials: list[float])
     return session.run(["logits", "blocks_run"], {**feed, **{k: np.array(v, np.float32) for k, v in dials.items()}})
 
 
+@pytest.mark.parametrize("method", METHODS)
+@torch.no_grad()
+def test_the_graph_of_a_model_with_few_exits(method: str, tmp_path: Path) -> None:
+    model = adaptive(method, exits=[1, 3])
+    path, source = exported(model, tmp_path)
+    ids, mask = ragged()
+    counts = set()
+    fused = passed("fuse", path, source, tmp_path, FuseSettings())
+    for setting in (0.0, 0.4, 1.0, 9.0):
+        for graph in (path, fused):
+            logits, blocks = run(graph, ids, mask, **{DIALS[method]: [setting]})
+            expected = model(ids, mask, setting=setting)
+            np.testing.assert_allclose(logits, expected.logits.numpy(), atol=1e-4)
+            assert blocks.tolist() == expected.blocks_run.tolist()
+        counts |= set(blocks.tolist())
+    assert counts <= {1, 3, LAYERS} and len(counts) > 1
+
+
 @pytest.mark.parametrize("lengths", [False, True])
 @pytest.mark.parametrize("method", METHODS)
 @torch.no_grad()

@@ -44,7 +44,7 @@ def adaptive(method: str, model_type: str = "bert", task: Any = None, **settings
     model = make_model(model_type, task or tiny_task("text-classification"), layers=LAYERS)
     model = make_adaptive_depth(model, AdaptiveDepth(method=method, setting=SETTINGS[method], **settings)).eval()  # type: ignore[arg-type]
     generator = torch.Generator().manual_seed(3)
-    for exit_ in model.exits:
+    for exit_ in model.exits.values():
         for name, parameter in exit_.named_parameters():
             parameter.data = torch.randn(parameter.shape, generator=generator) * 0.5
             if name == "halt.bias":
@@ -69,7 +69,7 @@ def by_hand(model: Any, ids: torch.Tensor, mask: torch.Tensor, setting: float) -
         chance = [torch.sigmoid(a.logits) if several_labels else torch.softmax(a.logits, -1) for a in said]
         so_far, weight, streak, before = torch.zeros_like(chance[0]), torch.ones(1, 1), 0, None
         for number, answer in enumerate(said, start=1):
-            left = LAYERS - number
+            left = len(said) - number
             method = model.adaptive_depth.method
             if method == "dact":
                 so_far = chance[number - 1] * weight + so_far * (1 - weight)
@@ -97,15 +97,16 @@ def by_hand(model: Any, ids: torch.Tensor, mask: torch.Tensor, setting: float) -
         plain = several_labels or regression or method == "dact"
         output = output if plain else torch.log_softmax(output, -1)
         outputs.append(output)
-        blocks.append(number)
+        blocks.append(model.answering()[number - 1] + 1)
     return torch.cat(outputs), torch.tensor(blocks)
 
 
+@pytest.mark.parametrize("exits", [None, [1, 3]])
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("labels", ["one", "several"])
 @torch.no_grad()
-def test_a_batch_answers_as_its_rows_do_one_by_one(method: str, labels: str) -> None:
-    model = adaptive(method, task=several() if labels == "several" else None)
+def test_a_batch_answers_as_its_rows_do_one_by_one(method: str, labels: str, exits: list[int] | None) -> None:
+    model = adaptive(method, task=several() if labels == "several" else None, exits=exits)
     ids, mask = ragged()
     outputs = model(ids, mask)
     expected, blocks = by_hand(model, ids, mask, SETTINGS[method])
@@ -197,14 +198,15 @@ def test_exits_start_as_the_head(model_type: str) -> None:
     torch.testing.assert_close(said.unit, torch.sigmoid(torch.ones(3, 1)))
 
 
+@pytest.mark.parametrize("exits", [None, [2, 3]])
 @pytest.mark.parametrize("lengths", [False, True])
 @torch.no_grad()
-def test_saves_and_loads(tmp_path: Path, lengths: bool) -> None:
+def test_saves_and_loads(tmp_path: Path, lengths: bool, exits: list[int] | None) -> None:
     task = tiny_task("text-classification")
     model = make_model("bert", task, layers=LAYERS)
     if lengths:
         make_length_adaptive(model, LengthAdaptive(keep=[0.9, 0.6, 0.4, 0.3], restore=False, protect_first=True))
-    make_adaptive_depth(model, AdaptiveDepth(method="pabee", setting=2, threshold=0.4)).eval()
+    make_adaptive_depth(model, AdaptiveDepth(method="pabee", setting=2, threshold=0.4, exits=exits)).eval()
     checkpoint.save(model, make_tokenizer(["w0"]), tmp_path)
     loaded = checkpoint.load(tmp_path, task)
     assert checkpoint.structure_of(loaded) == checkpoint.structure_of(model)
@@ -230,6 +232,16 @@ def test_other_tasks_and_other_methods_are_refused() -> None:
         make_adaptive_depth(adaptive("dact"), AdaptiveDepth(method="pabee", setting=2))
     with pytest.raises(CheckpointError, match="read summary: mean"):
         make_adaptive_depth(adaptive("dact"), AdaptiveDepth(method="dact", setting=0.0, summary="first"))
+    with pytest.raises(CheckpointError, match="exits behind every layer, which cannot move to layers 1, 3"):
+        make_adaptive_depth(adaptive("dact"), AdaptiveDepth(method="dact", setting=0.0, exits=[1, 3]))
+
+
+def test_exits_stay_behind_their_layers() -> None:
+    depth = AdaptiveDepth(method="dact", setting=0.0, exits=[1, 3])
+    assert depth.of_layers([0, 2, 3]).exits == [1, 2]
+    assert depth.of_layers([1, 3]).exits == []
+    assert depth.of_layers([0, 1, 2]).exits == [1]  # what is now the last layer has the model's own head
+    assert AdaptiveDepth(method="dact", setting=0.0).of_layers([1, 3]).exits is None
 
 
 @torch.no_grad()

@@ -83,7 +83,7 @@ def traced_in_rows(model: PreTrainedModel) -> Iterator[None]:
             others = unseen if split is not None and index < split.layers else None
             hidden, real, origin, *leaving = _run_layer(layer, family, hidden, real, origin, shape, mask, others)
             left += leaving
-            if runs:
+            if runs and index in runs[0].answering:
                 summary = hidden if index == answering else _summary(runs[0], index, hidden, real, attention_mask)
                 hidden = _watch(runs[0], index, hidden, summary)
         back = (origin, *left) if settings.restore else ()
@@ -115,9 +115,9 @@ def _summary(run: Run, layer: int, hidden: Tensor, real: Tensor, attention_mask:
 def _watch(run: Run, layer: int, hidden: Tensor, summary: Tensor) -> Tensor:
     """Let the layer's exit hear the texts; what the next layer reads."""
     more = run.watch(layer, summary)
-    if layer == run.layers - 1:
+    if layer == run.answering[-1]:
         return hidden
-    return cast(Tensor, _apply(Gate, hidden, more, run.answer, run.blocks_run, layer))
+    return cast(Tensor, _apply(Gate, hidden, more, run.answer, run.blocks_run, run.answering.index(layer)))
 
 
 def _run_layer(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from compressor.config.schema import NonNegative, Positive, Probability, settings
+from compressor.config.schema import Count, NonNegative, Positive, Probability, settings
 from compressor.config.training import TrainingSettings
 from compressor.models.structure import Bound, DepthMethod, ExitHead, Summary
 
@@ -19,16 +19,17 @@ HEADS: dict[DepthMethod, ExitHead] = {"dact": "linear", "deebert": "dense", "pab
 
 @settings
 class AdaptiveDepthSettings(TrainingSettings):
-    """Exits behind every layer and their training; starts from a fine-tuned model."""
+    """Exits behind layers and their training; starts from a fine-tuned model."""
 
     epochs: Positive = 3.0
     learning_rate: Positive = 3e-5  # of the encoder and its head
     exit_learning_rate: Positive = 2e-3  # of the exits, which are new
     method: DepthMethod = "dact"
-    setting: NonNegative | None = None  # the dial's default: margin, entropy in nats, patience in layers
+    setting: NonNegative | None = None  # the dial's default: margin, entropy in nats, patience in exits
     head: ExitHead | None = None  # an exit is one product (linear), or dense and tanh before it; None: by method
     summary: Summary = "mean"  # an exit reads the mean of the tokens, or the first one (as the papers have it)
-    tau: NonNegative = 5e-3  # DACT: the price of a layer (1e-3 ... 5e-2)
+    exits: list[Count] | None = None  # behind which layers, from 1; None: every one but the last. Fewer cost less
+    tau: NonNegative = 5e-3  # DACT: the price of an exit that is passed (1e-3 ... 5e-2)
     ponder: PONDER = "weights"  # DACT's price is on the sum of p_n (weights) or of h_n (units)
     exits_first: Probability = 0.5  # DACT: share of the updates in which exits learn alone; the paper has 0
     exit_loss: NonNegative = 0.0  # DACT: weight of the exits' own losses afterwards, as PABEE weighs them

@@ -16,10 +16,18 @@ def shape(config: dict[str, Any], teacher: dict[str, Any], settings: AdaptiveDep
     """What `config.json` will say after the stage, but for what depends on the task alone.
 
     Raises:
-        RequestError: A model of one layer, with exits of another kind, or a patience below one layer.
+        RequestError: A model of one layer, with exits of another kind or elsewhere, exits where no layer ends, or a
+            patience below one exit.
     """
-    if family_of(config).layer_count(config) < 2:
+    layers = family_of(config).layer_count(config)
+    if layers < 2:
         raise RequestError("adaptive_depth: the model has one layer, and there is no earlier one to stop after.")
+    exits = settings.exits
+    if exits is not None and (not exits or exits != sorted(set(exits)) or exits[-1] >= layers):
+        raise RequestError(
+            f"adaptive_depth: exits = {exits} is not possible: give layers from 1 to {layers - 1} in order, each once "
+            "(the last of all has the model's own head)."
+        )
     before, asked = Structure.from_config(config), structure_of(settings)
     refusal = before.adaptive_depth.refusal(asked) if before.adaptive_depth else None
     if refusal:
@@ -40,11 +48,11 @@ def structure_of(settings: AdaptiveDepthSettings) -> AdaptiveDepth:
     """The structure that the stage gives a model.
 
     Raises:
-        RequestError: A patience below one layer.
+        RequestError: A patience below one exit.
     """
     setting = DEFAULTS[settings.method] if settings.setting is None else settings.setting
     if settings.method == "pabee" and (setting < 1 or setting != int(setting)):
-        raise RequestError(f"setting = {setting:g} is no patience: give a whole number of layers, 1 or more.")
+        raise RequestError(f"setting = {setting:g} is no patience: give a whole number of exits, 1 or more.")
     return AdaptiveDepth(
         method=settings.method,
         setting=setting,
@@ -53,4 +61,5 @@ def structure_of(settings: AdaptiveDepthSettings) -> AdaptiveDepth:
         bound=settings.bound,
         threshold=settings.threshold,
         tolerance=settings.tolerance,
+        exits=settings.exits,
     )

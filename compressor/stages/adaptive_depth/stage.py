@@ -1,4 +1,4 @@
-"""The stage `adaptive_depth`: exits behind every layer of a fine-tuned model, and when to take them.
+"""The stage `adaptive_depth`: exits behind layers of a fine-tuned model, and when to take them.
 
 DACT-BERT (Eyzaguirre et al. 2022) learns answers and halting units jointly with the encoder, and pays for layers;
 DeeBERT (Xin et al. 2020) trains exits on the encoder as it is; PABEE (Zhou et al. 2020) trains all with a weighted sum

@@ -12,11 +12,12 @@ import torch
 from compressor.errors import CheckpointError, RequestError
 from compressor.models import checkpoint
 from compressor.models.adaptive_depth import Answer
+from compressor.models.config_file import read_config
 from compressor.models.structure import AdaptiveDepth
 from compressor.stages.adaptive_depth import stage
 from compressor.stages.adaptive_depth.objective import ExitsObjective, dact_loss, weights_of
 from compressor.stages.adaptive_depth.settings import AdaptiveDepthSettings
-from compressor.stages.adaptive_depth.shape import structure_of
+from compressor.stages.adaptive_depth.shape import shape, structure_of
 from compressor.stages.registry import stage_spec
 from compressor.training import collate
 from tests.stages.distill.conftest import make_checkpoint, make_context, make_examples, tiny_task
@@ -130,7 +131,7 @@ def test_exits_have_a_learning_rate_of_their_own(tmp_path: Path, rate: float) ->
     source = make_checkpoint(tmp_path, task, layers=3)
     settings = AdaptiveDepthSettings(method="dact", exits_first=0.0, tau=1.0, exit_learning_rate=rate, **QUICK)
     trained: Any = checkpoint.load(stage.run(source, settings, make_context(tmp_path, task, source)).path, task)
-    moved = max(abs(float(exit_.halt.bias.detach()) - 1) for exit_ in trained.exits)
+    moved = max(abs(float(exit_.halt.bias.detach()) - 1) for exit_ in trained.exits.values())
     assert moved < 1e-4 if rate < 1e-3 else moved > 1e-2
 
 
@@ -163,6 +164,13 @@ def test_exits_train_on_and_methods_do_not_mix(tmp_path: Path) -> None:
     assert structure.adaptive_depth == AdaptiveDepth(method="pabee", setting=1)
     with pytest.raises(RequestError, match="exits of pabee"):
         stage.run(first, AdaptiveDepthSettings(method="dact", **QUICK), make_context(tmp_path / "c", task, source))
+
+
+@pytest.mark.parametrize("exits", [[], [0], [2, 1], [1, 1], [1, 3]])
+def test_exits_stand_behind_layers_that_have_another_behind_them(tmp_path: Path, exits: list[int]) -> None:
+    source = make_checkpoint(tmp_path / "source", tiny_task("text-classification"), layers=3)
+    with pytest.raises((RequestError, ValueError), match="exits"):
+        shape(read_config(source.path), {}, AdaptiveDepthSettings(exits=exits))
 
 
 def test_one_layer_and_other_tasks_are_refused(tmp_path: Path) -> None:
@@ -201,7 +209,7 @@ def test_numbers_have_no_probabilities(tmp_path: Path, method: Any) -> None:
 
 
 @pytest.mark.parametrize("setting", [0.5, 0, 1.5])
-def test_a_patience_is_a_whole_number_of_layers(setting: float) -> None:
+def test_a_patience_is_a_whole_number_of_exits(setting: float) -> None:
     with pytest.raises(RequestError, match="no patience"):
         structure_of(AdaptiveDepthSettings(method="pabee", setting=setting))
 
