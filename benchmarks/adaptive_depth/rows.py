@@ -9,6 +9,7 @@ from compressor.graph.dial import NEVER
 LAYERS = 6
 TAUS = (3e-2, 1e-2, 1e-1)
 PAPER, PAPER_TAU = "dact-paper", 1e-2
+FEW, FEW_TAU, FEW_EXITS = "dact-few", 3e-2, [2, 4]
 MARGINS = (0.0, 0.6, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99)
 ENTROPIES = (0.01, 0.03, 0.1, 0.3, 0.6, 1.0, 2.0)
 LABEL_ENTROPIES = (0.01, 0.03, 0.05, 0.08, 0.1, 0.13, 0.2)
@@ -51,6 +52,7 @@ def rows(several: bool) -> list[Row]:
     listed += [Row("plain", f"plain-{count}", f"{count} layers, no exits") for count in range(1, LAYERS)]
     for method, key, name in [
         *(("dact", dact_graph(tau), f"DACT, tau {tau:g}") for tau in TAUS),
+        ("dact_few", FEW, f"DACT, exits behind layers 2 and 4, tau {FEW_TAU:g}"),
         ("dact_paper", PAPER, f"DACT as in the paper, tau {PAPER_TAU:g}"),
     ]:
         listed.append(Row(method, key, f"{name}, all layers", NEVER["dact"]))

@@ -16,6 +16,7 @@ from compressor.validation.bootstrap import paired_interval
 
 METHODS = {
     "dact": "DACT",
+    "dact_few": "DACT, two exits",
     "dact_paper": "DACT as in the paper",
     "deebert": "DeeBERT",
     "pabee": "PABEE",
