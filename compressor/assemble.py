@@ -9,6 +9,7 @@ from typing import cast
 from compressor.artifact import config as artifact_config
 from compressor.artifact.depth_table import make_depth
 from compressor.artifact.dial_table import make_dial
+from compressor.artifact.kept_tokens import kept_tokens
 from compressor.artifact.manifest import Depth, Dial, Manifest, Measurement, StageRow
 from compressor.devices import host, identity
 from compressor.graph import dial as dials
@@ -55,6 +56,7 @@ def manifest_of(
         multi_label=task.multi_label,
         request=request.resolved(),
         request_key=request_key,
+        command=request.command,
         device=dataclasses.asdict(request.device),
         teacher={
             "name": request.teacher_name,
@@ -151,12 +153,20 @@ def _dial(steps: Steps, graph: Graph, artifact: Row) -> Dial | None:
         rows=[{**row, "macs": counted(row["keep"])} for row in dials.read_table(graph.path)],
         metric=steps.task.metric_names[0],
         measured_on=identity.measured_on(steps.request.device),
+        examples=kept_tokens(
+            graph.checkpoint.path,
+            steps.task,
+            steps.tokenizer(graph.checkpoint),
+            steps.features(graph.checkpoint),
+            artifact.keep,
+        ),
     )
 
 
 def _depth(steps: Steps, graph: Graph, artifact: Row) -> Depth | None:
     config = read_config(graph.checkpoint.path)
-    depth = Structure.from_config(config).adaptive_depth
+    structure = Structure.from_config(config)
+    depth = structure.adaptive_depth
     blocks = artifact.evaluation.blocks_run
     if depth is None or blocks is None:
         return None
@@ -166,6 +176,14 @@ def _depth(steps: Steps, graph: Graph, artifact: Row) -> Depth | None:
         layers=family_of(config).layer_count(config),
         blocks=blocks,
         texts=[_text(example) for example in steps.data.dev],
+        macs=lambda blocks: macs.count(
+            config,
+            structure,
+            length=steps.task.max_length,
+            keep=artifact.keep,
+            blocks=blocks,
+            task=steps.task.name,
+        ),
     )
 
 

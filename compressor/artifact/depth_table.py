@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -15,7 +15,15 @@ EXAMPLES = 5
 _LONGEST = 160
 
 
-def make_depth(depth: AdaptiveDepth, *, kind: str, layers: int, blocks: Sequence[int], texts: Sequence[str]) -> Depth:
+def make_depth(
+    depth: AdaptiveDepth,
+    *,
+    kind: str,
+    layers: int,
+    blocks: Sequence[int],
+    texts: Sequence[str],
+    macs: Callable[[int], int] | None = None,
+) -> Depth:
     """Mean, histogram, and the texts that stopped first and last (shorter texts first among equals).
 
     Args:
@@ -24,9 +32,11 @@ def make_depth(depth: AdaptiveDepth, *, kind: str, layers: int, blocks: Sequence
         layers: Layers of the model.
         blocks: Layers that each text needed, [texts].
         texts: The texts themselves.
+        macs: What the longest input costs that runs so many layers; None: not counted.
     """
     counts = np.asarray(blocks, dtype=np.int64)
     order = sorted(range(len(counts)), key=lambda place: (counts[place], len(texts[place])))
+    histogram = np.bincount(counts - 1, minlength=layers).tolist()
     late = sorted(range(len(counts)), key=lambda place: (-counts[place], len(texts[place])))
     return Depth(
         method=depth.method,
@@ -35,10 +45,16 @@ def make_depth(depth: AdaptiveDepth, *, kind: str, layers: int, blocks: Sequence
         layers=layers,
         default=float(depth.setting),
         mean_blocks=float(counts.mean()),
-        histogram=np.bincount(counts - 1, minlength=layers).tolist(),
+        histogram=histogram,
+        full_macs=macs(layers) if macs else None,
+        mean_macs=_mean([macs(number) for number in range(1, layers + 1)], histogram) if macs else None,
         early=[_example(texts[place], int(counts[place])) for place in order[:EXAMPLES]],
         late=[_example(texts[place], int(counts[place])) for place in late[:EXAMPLES]],
     )
+
+
+def _mean(costs: Sequence[int], texts: Sequence[int]) -> int:
+    return round(sum(cost * count for cost, count in zip(costs, texts, strict=True)) / sum(texts))
 
 
 def _example(text: str, blocks: int) -> DepthExample:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from compressor.artifact.manifest import Dial, DialSetting
+from compressor.artifact.manifest import Dial, DialSetting, KeptTokens
 
 
 def make_dial(
@@ -18,8 +18,11 @@ def make_dial(
     metric: str = "",
     metric_data: str = "the part of the training data that was held out for the search",
     measured_on: str | None = None,
+    examples: Sequence[KeptTokens] = (),
 ) -> Dial:
     """Name the rows of a search's table: "full", "smallest", and the others by their share of the MACs ("macs_45").
+
+    `examples` show which tokens stay at the default.
 
     `rows` have `keep`, `macs`, the metric under its own name and perhaps `latency_ms` (taken on `measured_on`).
     """
@@ -53,6 +56,7 @@ def make_dial(
         full_macs=most,
         metric_data=metric_data if rows else "",
         settings=settings,
+        examples=list(examples),
     )
 
 

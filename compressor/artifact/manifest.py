@@ -62,6 +62,14 @@ class DialSetting:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KeptTokens:
+    """A held-out text in tokens, and how many layers keep each of them at the default configuration."""
+
+    tokens: list[str]  # [tokens]
+    layers: list[int]  # [tokens]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Dial:
     """The length dial: the kind of its input, the default configuration, and the table to choose from."""
 
@@ -72,6 +80,7 @@ class Dial:
     full_macs: int | None = None
     metric_data: str = ""  # which part of the data the table's metric comes from
     settings: list[DialSetting] = field(default_factory=list)
+    examples: list[KeptTokens] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +102,8 @@ class Depth:
     default: float
     mean_blocks: float
     histogram: list[int]  # [layers] texts that needed 1, 2 ... layers
+    full_macs: int | None = None  # all layers, one row of the longest input; exits are not counted
+    mean_macs: int | None = None  # the same with the layers that the held-out texts needed
     early: list[DepthExample] = field(default_factory=list)
     late: list[DepthExample] = field(default_factory=list)
 
@@ -123,6 +134,7 @@ class Manifest:
     multi_label: bool
     request: dict[str, Any]
     request_key: str
+    command: list[str] = field(default_factory=list)  # the words of the command line that asked for it
     device: dict[str, Any]  # the profile
     teacher: dict[str, Any]  # name, metric, fingerprint
     data: dict[str, Any]  # name, sizes, fingerprints by part
@@ -225,7 +237,8 @@ def _build(cls: type[Manifest], values: Mapping[str, Any]) -> Manifest:
     dial = given.get("dial")
     if dial is not None:
         settings = [DialSetting(**entry) for entry in dial.get("settings", [])]
-        given["dial"] = Dial(**{**dial, "settings": settings})
+        kept = [KeptTokens(**entry) for entry in dial.get("examples", [])]
+        given["dial"] = Dial(**{**dial, "settings": settings, "examples": kept})
     depth = given.get("depth")
     if depth is not None:
         examples = {part: [DepthExample(**entry) for entry in depth.get(part, [])] for part in ("early", "late")}
@@ -236,6 +249,8 @@ def _build(cls: type[Manifest], values: Mapping[str, Any]) -> Manifest:
         _check_keep(f"keep of '{setting.name}'", setting.keep, manifest)
     if manifest.dial:
         _check_keep("default", manifest.dial.default, manifest)
+        if any(len(example.tokens) != len(example.layers) for example in manifest.dial.examples):
+            raise ValueError("an example of the dial has not one number of layers for each token")
     return manifest
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from compressor.config.run import MeasureSettings
 from compressor.devices import child
 from compressor.devices.child import LocalPlace
 from compressor.devices.place import Place, place_for
-from compressor.devices.speed import Speed
+from compressor.devices.speed import TIMES, Speed
 from compressor.errors import DeviceError
 from compressor.tasks.base import Feature
 
@@ -245,4 +246,5 @@ def _speed(
         onnxruntime=last["onnxruntime"],
         on_device=where.on_device,
         measured_on=where.measured_on,
+        times_ms=tuple(round(float(time), 4) for time in times[:: math.ceil(len(times) / TIMES)]),
     )

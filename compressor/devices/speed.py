@@ -6,6 +6,9 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+TIMES = 240
+"""Times that are kept of one measurement, to show how they are distributed."""
+
 
 @dataclass(frozen=True)
 class Speed:
@@ -38,6 +41,7 @@ class Speed:
     onnxruntime: str
     on_device: bool
     measured_on: str
+    times_ms: tuple[float, ...] = ()  # timed runs in their order, evenly thinned to at most `TIMES` of them
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain JSON values."""

@@ -36,6 +36,7 @@ def count(
     length: int,
     keep: Sequence[float] | None = None,
     counts: Sequence[int] | None = None,
+    blocks: int | None = None,
     task: Task | TaskName,
 ) -> int:
     """MACs of one input of `length` real tokens.
@@ -46,6 +47,7 @@ def count(
         length: Tokens of the input.
         keep: Length configuration; None: the structure's default.
         counts: Tokens that each layer keeps, instead of `keep`.
+        blocks: Layers that run, of a model that stops early; None: all. (Exits are not counted.)
         task: The task, or its name; decides the head.
 
     Raises:
@@ -67,7 +69,7 @@ def count(
     before = length
     widths, matrices = layer_widths(config), layer_matrices(config)
     tokens = _kept(len(widths), structure, length, keep, counts)
-    for width, parts, kept in zip(widths, matrices, tokens, strict=True):
+    for width, parts, kept in list(zip(widths, matrices, tokens, strict=True))[:blocks]:
         attending = kept if by_first else before
         total += before * sum(parts[part].size for part in (QUERY, KEY, VALUE)) + attending * parts[OUTPUT].size
         total += 2 * before * attending * width.attention

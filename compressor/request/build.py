@@ -80,6 +80,7 @@ def build(arguments: Sequence[str] = (), *, config_dirs: Sequence[str] = ()) -> 
         overwrite=run.overwrite,
         export_each_stage=run.export_each_stage,
         output=expanded(run.output),
+        words=(*(f"--config-dir={place}" for place in config_dirs), *arguments),
     )
     _check_device(request)
     if "demo" in (data.source, teacher.source):

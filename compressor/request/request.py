@@ -49,11 +49,20 @@ class Request:
     overwrite: bool
     export_each_stage: bool
     output: Path  # folder of artifacts, refusals and the cache
+    words: tuple[str, ...] = ()  # of the command line that asked for it
+    variant: str = ""  # tells it from others of the same place, in a sweep
 
     @property
     def place(self) -> Path:
-        """Where the artifact goes, relative to `output`: `<recipe>/<task>-<data>/<device>`."""
-        return Path(self.recipe.name) / f"{self.task}-{self.data_name}" / self.device.name
+        """Where the artifact goes, relative to `output`: `<recipe>/<task>-<data>/<device>[,<variant>]`."""
+        device = f"{self.device.name},{self.variant}" if self.variant else self.device.name
+        return Path(self.recipe.name) / f"{self.task}-{self.data_name}" / device
+
+    @property
+    def command(self) -> list[str]:
+        """The words that ask for the same again, wherever it is written."""
+        left_out = ("output", "overwrite")
+        return [word for word in self.words if word.lstrip("+").partition("=")[0] not in left_out]
 
     @property
     def artifact(self) -> Path:
