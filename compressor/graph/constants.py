@@ -24,6 +24,26 @@ def replace_lowest_numbers(model: onnx.ModelProto) -> int:
     return changed
 
 
+def to_initializers(graph: onnx.GraphProto, element_type: int | None = None) -> None:
+    """Turn the graph's Constant nodes (not those of bodies) into initializers; only of one element type if given."""
+    for node in [node for node in graph.node if node.op_type == "Constant"]:
+        tensor = _tensor_of(node.attribute[0])
+        if tensor is not None and element_type in (None, tensor.data_type):
+            tensor.name = node.output[0]
+            graph.initializer.append(tensor)
+            graph.node.remove(node)
+
+
+def _tensor_of(attribute: onnx.AttributeProto) -> onnx.TensorProto | None:
+    """The value of a Constant; None for strings and sparse tensors."""
+    kinds = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
+    if attribute.name == "value":
+        return onnx.TensorProto.FromString(attribute.t.SerializeToString())
+    if attribute.name not in kinds:
+        return None
+    return numpy_helper.from_array(np.asarray(onnx.helper.get_attribute_value(attribute), dtype=kinds[attribute.name]))
+
+
 def _small_float_tensors(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
     tensors = list(graph.initializer)
     for node in graph.node:

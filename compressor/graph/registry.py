@@ -92,6 +92,7 @@ PASSES: dict[str, PassSpec] = {
             settings="compressor.graph.passes.cast.settings:CastSettings",
             run="compressor.graph.passes.cast.cast:run",
             version=1,
+            flat=True,
         ),
         PassSpec(
             name="search_lengths",

@@ -31,7 +31,7 @@ _MARKED = {
     "answer": (TensorProto.FLOAT, (None, None)),
     "blocks": (TensorProto.INT64, (None, None)),
 }
-"""Element type and shape of what is marked behind a layer, beside the hidden states."""
+"""Element type and shape of what is marked behind a layer, beside the hidden states; a float16 graph keeps them so."""
 
 
 def mark(builder: Builder, layer: int, hidden: str, going: str, answer: str, blocks: str, output: str) -> None:
@@ -59,6 +59,14 @@ def mark_end(builder: Builder, answer: str, blocks: str, outputs: tuple[str, str
         builder.nodes.append(helper.make_node("Identity", [value], [output], name=_END.format(part)))
 
 
+def deciding(model: onnx.ModelProto) -> tuple[set[str], set[str]]:
+    """Names of the marks of a flat graph: those of answers, and those that say whether the run goes on."""
+    names = {node.name for node in model.graph.node}
+    layers = [layer for layer in range(len(names)) if _NAME.format(layer, "going") in names]
+    answers = {_NAME.format(layer, "answer") for layer in layers} | {_END.format("answer")}
+    return answers & names, {_NAME.format(layer, "going") for layer in layers}
+
+
 def nest(model: onnx.ModelProto) -> None:
     """From the flat form to the nested one, in place; a graph without marks stays as it is.
 
@@ -78,7 +86,6 @@ def nest(model: onnx.ModelProto) -> None:
     for node, level in zip(graph.node, _levels(graph, layers), strict=True):
         if node.name not in marks:
             groups[level].append(node)
-    answer_type = _element_type(model, ends[0].output[0])
     inner, results = _own([node.input[0] for node in ends], groups[layers])
     for layer in reversed(range(layers)):
         marked = {part: by_name[_NAME.format(layer, part)].input[0] for part in _MARKED}
@@ -88,8 +95,8 @@ def nest(model: onnx.ModelProto) -> None:
             helper.make_node("Identity", [marked[part]], [output], name=output)
             for part, output in zip(_CARRIED, halted, strict=True)
         ]
-        then = _body(f"{name}/on", inner, results, answer_type)
-        other = _body(f"{name}/halted", stay, halted, answer_type)
+        then = _body(f"{name}/on", inner, results)
+        other = _body(f"{name}/halted", stay, halted)
         results = [f"{name}/{part}" for part in _CARRIED]
         choice = helper.make_node("If", [marked["going"]], results, name=name, then_branch=then, else_branch=other)
         inner = [*groups[layer], choice]
@@ -174,9 +181,9 @@ def _expose(graph: onnx.GraphProto, layers: int) -> None:
     graph.output.extend(kept)
 
 
-def _body(name: str, nodes: Iterable[onnx.NodeProto], outputs: Iterable[str], answer_type: int) -> onnx.GraphProto:
-    types = (answer_type, TensorProto.INT64)
-    values = [helper.make_tensor_value_info(output, kind, None) for output, kind in zip(outputs, types, strict=True)]
+def _body(name: str, nodes: Iterable[onnx.NodeProto], outputs: Iterable[str]) -> onnx.GraphProto:
+    kinds = (_MARKED[part][0] for part in _CARRIED)
+    values = [helper.make_tensor_value_info(output, kind, None) for output, kind in zip(outputs, kinds, strict=True)]
     return helper.make_graph(list(nodes), name, [], values)
 
 
@@ -222,15 +229,6 @@ def _own(values: list[str], nodes: list[onnx.NodeProto]) -> tuple[list[onnx.Node
         if value not in made:
             copies.append(helper.make_node("Identity", [value], [names[-1]], name=names[-1]))
     return [*nodes, *copies], names
-
-
-def _element_type(model: onnx.ModelProto, name: str) -> int:
-    """Element type of a value; float32 where inference cannot tell."""
-    inferred = onnx.shape_inference.infer_shapes(model)
-    for value in inferred.graph.value_info:
-        if value.name == name and value.type.tensor_type.elem_type:
-            return int(value.type.tensor_type.elem_type)
-    return int(TensorProto.FLOAT)
 
 
 def _put(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from compressor.graph import stopping
 from compressor.graph.context import PassContext
 from compressor.graph.export import export
+from compressor.graph.passes.cast.settings import CastSettings
 from compressor.graph.passes.fuse.settings import FuseSettings
 from compressor.graph.passes.nodes import all_nodes, integer_products
 from compressor.graph.passes.quantize.settings import QuantizeSettings
@@ -28,7 +30,7 @@ from compressor.stages.context import Checkpoint
 from tests.graph.exported import FAMILIES
 from tests.models.conftest import make_model
 from tests.models.test_adaptive_depth import LAYERS, METHODS, SETTINGS, adaptive, number_model, numbers, ragged, several
-from tests.stages.distill.conftest import make_context, make_tokenizer, tiny_task
+from tests.stages.distill.conftest import make_context, make_examples, make_tokenizer, tiny_task
 
 WORDS = [f"w{number}" for number in range(34)]
 DIALS = {"dact": "margin", "deebert": "entropy_threshold", "pabee": "patience"}
@@ -164,7 +166,8 @@ def test_layers_after_the_halt_are_not_computed(tmp_path: Path) -> None:
 def passed(name: str, graph: Path, source: Checkpoint, folder: Path, settings: object) -> Path:
     context = make_context(folder, tiny_task("text-classification"), source)
     ours = PassContext(
-        task=context.task, data=context.data, tokenizer=make_tokenizer(WORDS), checkpoint=source,
+        task=context.task, data=replace(context.data, calibration=make_examples("text-classification", 8)),
+        tokenizer=make_tokenizer(WORDS), checkpoint=source,
         device=context.device, seed=0, progress=Silent(),
     )  # fmt: skip
     target = folder / f"{name}.onnx"
@@ -194,6 +197,33 @@ def test_fusion_and_int8_reach_every_layer(lengths: bool, tmp_path: Path) -> Non
     for graph in (model_fused, model_int8):
         assert [value.name for value in graph.graph.output] == ["logits", "blocks_run"]
         assert any(node.name == "depth.0" for node in graph.graph.node)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@torch.no_grad()
+def test_float16_stops_where_float32_does(method: str, tmp_path: Path) -> None:
+    plain, source = exported(both_dials(method), tmp_path)
+    fused = passed("fuse", plain, source, tmp_path, FuseSettings())
+    half = passed("cast", fused, source, tmp_path, CastSettings())
+    ids, mask = ragged()
+    for setting in (0.0, 0.4, 1.0, 9.0):
+        expected, blocks = run(fused, ids, mask, **{DIALS[method]: [setting]})
+        logits, half_blocks = run(half, ids, mask, **{DIALS[method]: [setting]})
+        np.testing.assert_allclose(logits, expected, atol=0.02)
+        assert np.mean(half_blocks == blocks) > 0.9
+    assert half.stat().st_size < 0.7 * fused.stat().st_size
+
+
+@torch.no_grad()
+def test_nncf_quantizes_a_graph_that_stops(tmp_path: Path) -> None:
+    plain, source = exported(adaptive("dact"), tmp_path)
+    fused = passed("fuse", plain, source, tmp_path, FuseSettings())
+    settings = QuantizeSettings(backend="nncf", mode="static", smooth="off")
+    int8 = passed("quantize", fused, source, tmp_path, settings)
+    ids, mask = ragged()
+    expected, _ = run(fused, ids, mask)
+    logits, _ = run(int8, ids, mask)
+    assert np.mean(logits.argmax(-1) == expected.argmax(-1)) > 0.8
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from onnx import ModelProto, NodeProto
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST
 
+from compressor.graph import stopping
 from compressor.graph.adaptive.attention import FIRST
 from compressor.graph.passes.nodes import all_nodes, bodies
 
@@ -24,11 +25,12 @@ ARITHMETIC = frozenset(
 
 
 def blocked_nodes(model: ModelProto) -> set[str]:
-    """Names of the nodes that stay float32: the dial's arithmetic, sums of the mask, and what tokens are chosen by.
+    """Names of the nodes that stay float32: the dials' arithmetic, sums of the mask, and what is chosen by.
 
     Two walks. Forwards from `keep`, through arithmetic, until integers come out. Backwards from every TopK (and
     its like) to the attention probabilities: sums over all heads and queries reach thousands, where float16 has
-    steps of more than one. A sum of the mask counts tokens, and float16 cannot count beyond 2048.
+    steps of more than one. So also from where a run may stop, and what it answers there. A sum of the mask counts
+    tokens, and float16 cannot count beyond 2048.
     """
     nodes = list(all_nodes(model))
     producers = {name: node for node in nodes for name in node.output if name}
@@ -39,7 +41,9 @@ def blocked_nodes(model: ModelProto) -> set[str]:
     blocked = {node.name for node in nodes if node.op_type in UNSAFE_OPS}
     blocked |= _forwards("keep", consumers)
     blocked |= _mask_sums("attention_mask", consumers)
-    blocked |= _backwards((node for node in nodes if node.op_type in CHOOSERS), producers)
+    answers, stops = stopping.deciding(model)
+    blocked |= answers
+    blocked |= _backwards((node for node in nodes if node.op_type in CHOOSERS or node.name in stops), producers)
     return blocked
 
 

@@ -14,6 +14,7 @@ import onnx
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from compressor.errors import PassError
+from compressor.graph.constants import to_initializers
 from compressor.graph.passes.nodes import all_nodes, bodies, declare_fused_outputs, graphs
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
@@ -31,8 +32,8 @@ def to_half(model: ModelProto, blocked: Collection[str]) -> dict[str, int]:
     Returns counts: weights converted, casts added, mask constants replaced.
     Raises `PassError` for a weight too large for float16.
     """
-    for graph in graphs(model.graph):
-        _constants_to_initializers(graph)
+    for graph in graphs(model.graph):  # so that float32 and float16 readers each get theirs unrounded
+        to_initializers(graph, FLOAT)
     converter = _Converter(model, _types(model), blocked)
     converter.convert(model.graph, {})
     converter.outputs_to_float()
@@ -186,20 +187,6 @@ def _types(model: ModelProto) -> dict[str, int]:
         for tensor in graph.initializer:
             types[tensor.name] = tensor.data_type
     return types
-
-
-def _constants_to_initializers(graph: GraphProto) -> None:
-    """Float constants as initializers, so that float32 and float16 readers each get theirs unrounded."""
-    for node in [node for node in graph.node if node.op_type == "Constant"]:
-        attribute = node.attribute[0]
-        if attribute.name == "value" and attribute.t.data_type == FLOAT:
-            values = numpy_helper.to_array(attribute.t)
-        elif attribute.name in ("value_float", "value_floats"):
-            values = np.asarray(helper.get_attribute_value(attribute), dtype=np.float32)
-        else:
-            continue
-        graph.initializer.append(numpy_helper.from_array(values, node.output[0]))
-        graph.node.remove(node)
 
 
 def _drop_unused_weights(model: ModelProto) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import onnx
 
 from compressor.errors import PassError
+from compressor.graph.constants import to_initializers
 from compressor.graph.context import PassContext
 from compressor.graph.passes.nodes import Product, all_nodes
 from compressor.graph.passes.quantize.calibration import Feed
@@ -46,6 +47,7 @@ def nncf_int8(
         ),
     )
     notes: dict[str, Any] = {}
+    to_initializers(model.graph)  # where NNCF looks for what is constant
     context.progress.line(f"quantize: NNCF calibrates on {len(feeds)} batches.")
     with _quiet():
         try:
