@@ -21,6 +21,8 @@ Turn a fine-tuned BERT-like teacher into a small, fast, checked ONNX artifact fo
 Other verbs:
   list [recipes|stages|passes|devices|data]   what there is to choose from
   plan KEY=VALUE ...                          what a run would do, what is cached, expected MACs and size
+  advise task=NAME device=NAME LIMITS ...     which recipe fits; LIMITS: min_metric=, max_latency_ms=, max_memory_mb=,
+                                              max_size_mb=; advise.train=false for prices alone
   verify DIR                                  check an artifact: hashes, graph, that it runs
   validate DIR [device=NAME]                  measure an artifact anew, on this machine
   cache list                                  what is kept between runs  [output=DIR]

@@ -16,6 +16,8 @@ from compressor.models.families import family_of
 from compressor.models.structure import Structure
 from compressor.request import Request
 
+_LENGTHS = ("search_lengths", "set_lengths")
+"""Passes that choose a length configuration."""
 _NUMBER_FORMATS = ("quantize", "quantize_weights", "cast")
 """Passes that each change the number format of a whole graph."""
 
@@ -45,10 +47,11 @@ def refuse_the_impossible(request: Request, teacher: Mapping[str, Any], *, to_me
     """
     final = final_config(request, teacher)
     passes = [entry.spec.name for entry in request.passes]
-    if "search_lengths" in passes and Structure.from_config(final).length_adaptive is None:
+    of_lengths = next((name for name in _LENGTHS if name in passes), None)
+    if of_lengths and Structure.from_config(final).length_adaptive is None:
         raise RequestError(
-            "search_lengths needs a length dial: add the stage length_adaptive to the recipe, or take the pass out "
-            "with ~recipe.passes.search_lengths."
+            f"{of_lengths} needs a length dial: add the stage length_adaptive to the recipe, or take the pass out "
+            f"with ~recipe.passes.{of_lengths}."
         )
     several = [name for name in _NUMBER_FORMATS if name in passes]
     if len(several) > 1:

@@ -145,6 +145,15 @@ def _show_plan(request: Request) -> None:
     console.print(Text(f"artifact: {request.artifact}{' (something is there already)' if made.artifact_there else ''}"))
 
 
+def advise(arguments: Arguments) -> int:
+    """Find the recipe that fits a task, a device and its limits."""
+    from compressor.advisor.verb import run as run_advice
+
+    _no_words(arguments)
+    _only_options(arguments, "--config-dir")
+    return run_advice(arguments.settings, arguments.config_dirs)
+
+
 def verify(arguments: Arguments) -> int:
     """Check an artifact's files, graph and that it runs."""
     folder = _one_folder(arguments)
@@ -283,6 +292,7 @@ VERBS: dict[str, Callable[[Arguments], int]] = {
     "run": run,
     "list": list_,
     "plan": plan,
+    "advise": advise,
     "verify": verify,
     "validate": validate,
     "cache": cache,

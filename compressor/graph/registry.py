@@ -106,6 +106,16 @@ PASSES: dict[str, PassSpec] = {
             reads=("search",),
             measures=True,
         ),
+        PassSpec(
+            name="set_lengths",
+            family="dynamic inference",
+            paper="Kim & Cho 2020",
+            summary="a length configuration by hand: the same share of the tokens in every layer, or a list",
+            changes="speed (the dial's default)",
+            settings="compressor.graph.passes.set_lengths.settings:SetLengthsSettings",
+            run="compressor.graph.passes.set_lengths.set_lengths:run",
+            version=1,
+        ),
     )
 }
 

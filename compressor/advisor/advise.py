@@ -1,0 +1,208 @@
+"""The flow of an advice: grid, prices, rounds of training, full runs of the finalists, answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from compressor.advisor.answer import Advice, Cost
+from compressor.advisor.candidates import lay_out
+from compressor.advisor.finals import Final, run_final
+from compressor.advisor.halving import Goal, Point, Round, cheapest_that_holds, first_that_holds, front
+from compressor.advisor.limits import Closest, Limit, closest, limits_of
+from compressor.advisor.prices import Item, Priced, Prices, ruled_out_by
+from compressor.advisor.pricing import Pricer, price_all, shape_config
+from compressor.advisor.requests import Question, of_candidate
+from compressor.advisor.rounds import Record, Training, by_shape, judged_points, run_rounds, whole_cost
+from compressor.cache import Cache
+from compressor.disk import storage_errors
+from compressor.errors import CheckpointError, DataError, RequestError
+from compressor.pipeline import prepare
+from compressor.progress import Progress, Silent
+from compressor.request import StageEntry
+from compressor.rows import make_row
+from compressor.steps import Steps
+from compressor.teacher import teacher_config
+
+FULL = Round(1.0, 1)
+
+
+def advise(question: Question, progress: Progress | None = None) -> Advice:
+    """Answer a question, going on from whatever the cache holds; advice.json and report.html are written.
+
+    Raises `CompressorError`s. That nothing fits is an answer, not an error.
+    """
+    request = question.request
+    cache = Cache(request.output / ".cache")
+    with cache.in_use(), storage_errors(request.output):
+        prepared = [prepare(one, cache, progress or Silent()) for one in question.requests]
+        teachers = [steps for steps, _, _ in prepared]
+        if question.settings.train:
+            _require_data(teachers[0])
+        limits = limits_of(request.gates)
+        prices = _prices(question, teachers, limits)
+        advice = _answer(question, prepared_by(prepared), limits, prices)
+        advice.write()
+    return advice
+
+
+def prepared_by(prepared: Sequence[tuple[Steps, list[StageEntry], str]]) -> list[tuple[Steps, list[StageEntry]]]:
+    """The teachers' steps, each with the stages that a teacher without a head needs first."""
+    return [(steps, before) for steps, before, _ in prepared]
+
+
+def _prices(question: Question, teachers: Sequence[Steps], limits: Sequence[Limit]) -> Prices:
+    """Every candidate of the grid with its price."""
+    settings, request = question.settings, question.request
+    configs = [teacher_config(steps.request) for steps in teachers]
+    items: list[Item] = []
+    impossible: dict[str, str] = {}
+    for candidate in lay_out(configs, settings, request.device):
+        place = candidate.shape.teacher
+        one = of_candidate(teachers[place].request, candidate, settings)
+        try:
+            config = shape_config(one, configs[place], request.task)
+        except (RequestError, CheckpointError) as error:
+            impossible[candidate.name] = str(error)
+            continue
+        items.append(Item(candidate, one, config, teachers[place]))
+    length = request.measure.length or teachers[0].task.max_length
+    pricer = Pricer(request, settings, teachers[0].cache, teachers[0].progress, length)
+    return price_all(items, impossible, limits, pricer)
+
+
+def _answer(
+    question: Question, teachers: Sequence[tuple[Steps, list[StageEntry]]], limits: Sequence[Limit], prices: Prices
+) -> Advice:
+    """Train what may fit, and answer."""
+    settings, record = question.settings, Record()
+    examples = len(teachers[0][0].data.train)
+    grid = whole_cost(prices.priced, settings, examples)
+    fitting = [member for member in prices.priced if not ruled_out_by(member.price, limits, prices.margin)]
+    if not fitting:
+        reason = _why_no_price_fits(prices, limits)
+        nearest = closest({member.name: member.price.values() for member in prices.priced}, limits)
+        return Advice(
+            question, "nothing fits", limits, prices, record, Cost(0, grid, 0), closest=nearest, reason=reason
+        )
+    if not settings.train:
+        return Advice(question, "priced", limits, prices, record, Cost(0, grid, 0))
+    known = _teachers(teachers)
+    metric_name = teachers[0][0].task.metric_names[0]
+    wanted = question.request.gates.min_metric
+    reachable = max(known.values()) + settings.above_teacher
+    if wanted is not None and wanted > reachable:
+        nearest = _closest_by_teacher(fitting, limits, max(known.values()))
+        reason = (
+            f"the teacher itself has {metric_name} {max(known.values()):.2f}, and its students are not expected to be "
+            f"more than advise.above_teacher = {settings.above_teacher:g} points above it"
+        )
+        return Advice(
+            question, "nothing fits", limits, prices, record, Cost(0, grid, 0), closest=nearest, reason=reason,
+            teachers=known, metric_name=metric_name,
+        )  # fmt: skip
+    goal = cast(Goal, question.goal)
+    training = Training([steps for steps, _ in teachers], settings, record)
+    finals, held = _train(question, by_shape(fitting, goal, settings.trials), goal, training, limits)
+    cost = Cost(sum(record.spent.values()), grid, sum(record.seconds.values()))
+    nearest = None if held else closest({one.name: one.values() for one in finals if one.manifest}, limits)
+    return Advice(
+        question,
+        "recommended" if held else "nothing fits",
+        limits,
+        prices,
+        record,
+        cost,
+        finals=finals,
+        recommended=held[-1].name if held else None,
+        closest=nearest,
+        reason="" if held else _why_nothing_held(finals, record),
+        teachers=known,
+        metric_name=metric_name,
+    )
+
+
+def _train(
+    question: Question, groups: dict[str, list[Priced]], goal: Goal, training: Training, limits: Sequence[Limit]
+) -> tuple[list[Final], list[Point]]:
+    """The rounds and the full runs: all of these, and the points that held, the best answer last."""
+    settings, progress = question.settings, training.teachers[0].progress
+    names = run_rounds(groups, goal, training, settings)
+    members = {member.name: member for name in names for member in groups[name]}
+    finals: list[Final] = []
+
+    def holds(point: Point) -> bool:
+        if point.shape not in full:
+            full[point.shape] = judged_points(groups[point.shape], training, FULL)
+        if not full[point.shape]:
+            return False
+        finals.append(run_final(question, members[point.name], limits, progress))
+        return finals[-1].met
+
+    full: dict[str, list[Point]] = {}
+    last = training.record.last()
+    if goal == "metric" or not last:
+        progress.line(f"last round: {len(names)} shapes, trained in full")
+        full = {name: judged_points(groups[name], training, FULL) for name in names}
+        points = [point for name in names for point in full[name]]
+    else:
+        points = [
+            Point(name, last[name].shape, last[name].metric, member.price.p50_ms)
+            for name, member in members.items()
+            if name in last
+        ]
+    if goal == "metric":
+        return finals, first_that_holds(points, holds, limit=settings.finalists) or []
+    return finals, cheapest_that_holds(front(points), holds, limit=settings.finalists)
+
+
+def _teachers(teachers: Sequence[tuple[Steps, list[StageEntry]]]) -> dict[str, float]:
+    """Each teacher made ready and judged on the held-out data, by name."""
+    known = {}
+    for steps, before in teachers:
+        for entry in before:
+            steps.teacher, seconds = steps.stage(entry, steps.teacher)
+            steps.progress.line(f"teacher: fine-tuned on {len(steps.data.train)} examples, {seconds:.0f} s")
+        graph = steps.export(steps.teacher)
+        row = make_row(steps, "teacher", "teacher", graph, graph, None)
+        known[steps.request.teacher_name] = row.evaluation.primary
+        steps.progress.line(f"teacher: {steps.task.metric_names[0]} {row.evaluation.primary:.2f}")
+    return known
+
+
+def _closest_by_teacher(fitting: Sequence[Priced], limits: Sequence[Limit], metric: float) -> Closest | None:
+    """What is nearest where the metric is out of reach: as if every candidate were as good as its teacher."""
+    values = {member.name: {**member.price.values(), "min_metric": metric} for member in fitting}
+    order = sorted(values, key=lambda name: -next(m.macs for m in fitting if m.name == name))
+    return closest({name: values[name] for name in order}, limits)
+
+
+def _why_no_price_fits(prices: Prices, limits: Sequence[Limit]) -> str:
+    """The limit that nothing of the grid can meet, in words; several that only together leave nothing."""
+    for limit in limits:
+        figures: list[float] = [
+            value for member in prices.priced if (value := member.price.values().get(limit.name)) is not None
+        ]
+        baseline = prices.baseline_mb
+        if limit.name == "max_memory_mb" and baseline is not None and baseline >= limit.value:
+            return f"the runtime alone takes {baseline:.0f} MiB before it loads a model"
+        if figures and limit.misses_by(min(figures) * (1 - prices.margin)) > 0:
+            return f"the smallest of {len(figures)} candidates has {limit.said(min(figures))}"
+    return f"each of {len(prices.priced)} candidates misses one of them, before any training"
+
+
+def _why_nothing_held(finals: Sequence[Final], record: Record) -> str:
+    if finals:
+        return "; ".join(f"{final.name}: {final.reason}" for final in finals)
+    failures: Mapping[str, str] = record.failed
+    return "no shape could be trained: " + "; ".join(f"{name}: {reason}" for name, reason in failures.items())
+
+
+def _require_data(steps: Steps) -> None:
+    """Raise `DataError` where there is nothing to train or to choose by."""
+    for part, setting in (("train", "data.train=..."), ("search", "data.search above 0")):
+        if not steps.data.part(part):
+            raise DataError(
+                f"advise trains on the train part of the data and chooses by its search part, and '{steps.data.name}' "
+                f"has no {part} part: give {setting}, or advise.train=false for prices alone."
+            )

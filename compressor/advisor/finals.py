@@ -1,0 +1,78 @@
+"""A candidate as a full run of its own recipe, with the limits as gates."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from compressor.advisor.limits import Limit, Values, missed
+from compressor.advisor.prices import Priced
+from compressor.advisor.requests import Question, own_words, write_recipe
+from compressor.artifact import manifest as manifests
+from compressor.artifact.manifest import Manifest
+from compressor.artifact.write import REFUSED
+from compressor.errors import ArtifactExistsError, CompressorError, DeviceError, GateRefusedError, StorageError
+from compressor.pipeline import run
+from compressor.progress import Progress
+from compressor.report.entry import Entry
+from compressor.request import build
+
+_FIGURES = {
+    "min_metric": "metric",
+    "max_latency_ms": "p50_ms",
+    "max_memory_mb": "peak_memory_mb",
+    "max_size_mb": "size_mb",
+}
+"""The figure that each limit is held against, by its name on the page."""
+
+
+@dataclass(frozen=True)
+class Final:
+    """A full run: its manifest where it came to one, whether every limit is met, and where its files are."""
+
+    name: str
+    met: bool
+    manifest: Manifest | None
+    folder: Path
+    reason: str = ""  # why it does not fit, or failed
+
+    def values(self) -> Values:
+        """Its figures by the names of the limits."""
+        if self.manifest is None:
+            return {}
+        entry = Entry.from_manifest(self.manifest)
+        return {limit: entry.value(figure) for limit, figure in _FIGURES.items()}
+
+
+def run_final(question: Question, chosen: Priced, limits: Sequence[Limit], progress: Progress) -> Final:
+    """Make the candidate for good: exactly what its command makes, so that the command then finds it.
+
+    An artifact of the same name that an earlier advice with other limits made is replaced. Limits on latency and
+    memory are held against the figures taken even where those are not the device's own; the run itself then calls them
+    not judged. Raises `StorageError` and `DeviceError`; other failures are the result.
+    """
+    write_recipe(question, chosen.candidate)
+    request = build(own_words(question, chosen.candidate), config_dirs=[*question.config_dirs, str(question.folder)])
+    progress.line(f"full run of {chosen.name}")
+    folder = request.artifact
+    try:
+        try:
+            run(request, progress)
+        except ArtifactExistsError:
+            run(dataclasses.replace(request, overwrite=True), progress)
+    except GateRefusedError as refusal:
+        folder = request.output / REFUSED / request.place
+        if not folder.is_dir():  # nothing to judge by: a teacher that has learnt nothing
+            return Final(chosen.name, False, None, folder, str(refusal))
+    except (StorageError, DeviceError):
+        raise
+    except CompressorError as error:
+        return Final(chosen.name, False, None, folder, str(error))
+    final = Final(chosen.name, True, manifests.read(folder), folder)
+    wrong = missed(final.values(), limits)
+    if not wrong:
+        return final
+    reason = "; ".join(limit.said(final.values()[limit.name] or 0.0) for limit in wrong)
+    return dataclasses.replace(final, met=False, reason=reason)

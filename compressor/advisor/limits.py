@@ -1,0 +1,118 @@
+"""Limits: what meets them, what is closest where nothing does, and which one would have to move. Pure and light."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from compressor.config.run import GateSettings
+
+Values = Mapping[str, float | None]
+"""A candidate's figures by the name of the limit that they are held against; None: not known."""
+UNITS = {"min_metric": "points", "max_latency_ms": "ms p50", "max_memory_mb": "MiB", "max_size_mb": "MB"}
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One limit, by the name of its gate."""
+
+    name: str
+    value: float
+
+    @property
+    def least(self) -> bool:
+        """Whether figures must be at least the limit; otherwise at most."""
+        return self.name.startswith("min_")
+
+    @property
+    def unit(self) -> str:
+        """What its figures are counted in."""
+        return UNITS[self.name]
+
+    def misses_by(self, figure: float) -> float:
+        """How far a figure is on the wrong side, as a share of the limit; zero or below: it meets the limit."""
+        distance = self.value - figure if self.least else figure - self.value
+        return distance / abs(self.value) if self.value else distance
+
+    def said(self, figure: float) -> str:
+        """Figure and limit in words."""
+        return f"{figure:.4g} {self.unit} against {self.name} = {self.value:g}"
+
+
+@dataclass(frozen=True)
+class Move:
+    """A limit that would have to move for one candidate to fit."""
+
+    limit: str
+    before: float
+    to: float
+    candidate: str
+
+    def said(self) -> str:
+        """The move in words."""
+        return f"{self.limit} from {self.before:g} to {self.to:.4g} ({self.candidate})"
+
+
+@dataclass(frozen=True)
+class Closest:
+    """The candidate that misses the limits by least, what would have to move for it, and moves that alone suffice."""
+
+    candidate: str
+    moves: Sequence[Move]
+    alone: Sequence[Move]
+
+    def said(self) -> str:
+        """The answer in words."""
+        needed = " and ".join(move.said() for move in self.moves)
+        text = f"the closest is {self.candidate}, for which {needed} must move"
+        others = [move.said() for move in self.alone if list(self.moves) != [move]]
+        return text + (f"; alone would do: {', or '.join(others)}" if others else "")
+
+
+def limits_of(gates: GateSettings) -> list[Limit]:
+    """The limits that are set, by the gates of the same names."""
+    return [Limit(name, value) for name in UNITS if (value := getattr(gates, name)) is not None]
+
+
+def missed(values: Values, limits: Iterable[Limit]) -> list[Limit]:
+    """The limits that known figures miss."""
+    return [limit for limit in limits if _misses(limit, values) > 0]
+
+
+def closest(candidates: Mapping[str, Values], limits: Sequence[Limit]) -> Closest | None:
+    """Of candidates that all miss something, the one whose worst miss is the smallest; None: there are none.
+
+    What is not known of a candidate counts as met. Ties go to the candidate that comes first.
+    """
+    if not candidates or not limits:
+        return None
+    worst = {name: sorted((_misses(limit, values) for limit in limits), reverse=True) for name, values in
+             candidates.items()}  # fmt: skip
+    best = min(worst, key=lambda name: worst[name])
+    moves = [_move(limit, best, candidates[best]) for limit in missed(candidates[best], limits)]
+    return Closest(best, moves, alone(candidates, limits))
+
+
+def alone(candidates: Mapping[str, Values], limits: Sequence[Limit]) -> list[Move]:
+    """For each limit the smallest move that makes a candidate fit while the other limits stay; those that suffice."""
+    moves = []
+    for limit in limits:
+        fitting = [
+            name
+            for name, values in candidates.items()
+            if [other.name for other in missed(values, limits)] == [limit.name]
+        ]
+        if fitting:
+            name = min(fitting, key=lambda name: _misses(limit, candidates[name]))
+            moves.append(_move(limit, name, candidates[name]))
+    return moves
+
+
+def _misses(limit: Limit, values: Values) -> float:
+    figure = values.get(limit.name)
+    return 0.0 if figure is None else limit.misses_by(figure)
+
+
+def _move(limit: Limit, name: str, values: Values) -> Move:
+    figure = values[limit.name]
+    return Move(limit.name, limit.value, limit.value if figure is None else figure, name)

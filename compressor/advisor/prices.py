@@ -1,0 +1,119 @@
+"""Prices of candidates, and what they say before any training. Pure."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from compressor.advisor.candidates import Candidate
+from compressor.advisor.cost_model import CostModel
+from compressor.advisor.limits import Limit, Values
+from compressor.request import Request
+from compressor.steps import Steps
+
+How = Literal["measured", "predicted"]
+
+
+@dataclass(frozen=True)
+class Price:
+    """What a candidate costs."""
+
+    p50_ms: float
+    memory_mb: float | None
+    size_mb: float
+    how: How
+    speed: dict[str, Any] | None = None  # `Speed` as a mapping, where it was measured
+
+    def values(self) -> Values:
+        """By the names of the limits."""
+        return {"max_latency_ms": self.p50_ms, "max_memory_mb": self.memory_mb, "max_size_mb": self.size_mb}
+
+
+@dataclass(frozen=True)
+class Priced:
+    """A candidate of the grid with its run, what shape it leaves, and its price."""
+
+    candidate: Candidate
+    request: Request
+    config: dict[str, Any]
+    macs: int
+    price: Price
+
+    @property
+    def name(self) -> str:
+        """The candidate's."""
+        return self.candidate.name
+
+
+@dataclass(frozen=True)
+class Item:
+    """A candidate before it has a price; `steps` are those of its teacher."""
+
+    candidate: Candidate
+    request: Request
+    config: dict[str, Any]
+    steps: Steps
+
+    @property
+    def name(self) -> str:
+        """The candidate's."""
+        return self.candidate.name
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The cost model of this device, on what it was calibrated, and how well it predicts what was left out."""
+
+    p50: CostModel
+    memory: CostModel | None
+    size: Sequence[float]  # megabytes beside the weights: by layer, by layer that can drop tokens, by graph
+    shapes: Sequence[str]
+    errors: Sequence[float]  # relative, of p50, each shape left out once
+
+    @property
+    def margin(self) -> float:
+        """Twice the median error of what was left out: what a prediction may be off by."""
+        return 2 * statistics.median(self.errors) if self.errors else 0.0
+
+
+@dataclass(frozen=True)
+class Prices:
+    """All prices; `calibration` is None where every candidate was measured."""
+
+    priced: Sequence[Priced]
+    impossible: Mapping[str, str]  # candidates that cannot be made, and why
+    calibration: Calibration | None
+    margin: float  # share by which a predicted figure may be off
+    measured_on: str
+    on_device: bool
+    baseline_mb: float | None  # memory of the runtime before it loads a model
+    length: int  # tokens of the measured input
+
+
+def borderline(prices: Mapping[str, Price], limits: Sequence[Limit], margin: float) -> list[str]:
+    """Predicted candidates that one limit cannot tell within the margin, and none rules out; the nearest first."""
+    near: dict[str, float] = {}
+    for name, price in prices.items():
+        if price.how == "measured" or ruled_out_by(price, limits, margin):
+            continue
+        values = price.values()
+        gaps = [abs(limit.misses_by(value)) for limit in limits if (value := values.get(limit.name)) is not None]
+        gaps = [gap for gap in gaps if gap <= margin]
+        if gaps:
+            near[name] = min(gaps)
+    return sorted(near, key=lambda name: near[name])
+
+
+def ruled_out_by(price: Price, limits: Sequence[Limit], margin: float) -> list[Limit]:
+    """The limits that a price misses for certain: a predicted one by more than the margin. Sizes are counted."""
+    allowed = margin if price.how == "predicted" else 0.0
+    values = price.values()
+    found = []
+    for limit in limits:
+        value = values.get(limit.name)
+        slack = min(allowed, 0.01) if limit.name == "max_size_mb" else allowed
+        if value is not None and limit.misses_by(value * (1 - slack)) > 0:
+            found.append(limit)
+    return found

@@ -1,0 +1,234 @@
+"""What candidates cost on the device, untrained: models of their shapes with random weights, measured or predicted."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from compressor.advisor import cost_model
+from compressor.advisor.features import memory_features, size_parts, time_features
+from compressor.advisor.graphs import Graphs
+from compressor.advisor.limits import Limit
+from compressor.advisor.prices import Calibration, Item, Price, Priced, Prices, borderline
+from compressor.advisor.settings import AdviseSettings
+from compressor.cache import Cache, make_key
+from compressor.config.run import TEXT_TASKS, TaskName
+from compressor.config.schema import to_mapping
+from compressor.devices import host, inputs, measure
+from compressor.errors import RequestError, StorageError
+from compressor.foretell import final_config, refuse_the_impossible
+from compressor.models import checkpoint as checkpoints
+from compressor.models import macs
+from compressor.models.structure import Structure, with_structure
+from compressor.progress import Progress
+from compressor.request import PassEntry, Request
+from compressor.stages.context import Checkpoint
+
+VERSION = 1
+"""Raised when prices are taken otherwise."""
+
+
+def shape_config(request: Request, teacher: Mapping[str, Any], task: TaskName) -> dict[str, Any]:
+    """The `config.json` that a candidate's stages leave; raises `RequestError` where they do not fit the teacher."""
+    refuse_the_impossible(request, teacher, to_measure=False)
+    config = final_config(request, teacher)
+    structure = Structure.from_config(config)
+    if structure.length_adaptive is None:
+        return config
+    by_first = task in TEXT_TASKS
+    adaptive = dataclasses.replace(structure.length_adaptive, restore=not by_first, protect_first=by_first)
+    return with_structure(config, dataclasses.replace(structure, length_adaptive=adaptive))
+
+
+class Pricer:
+    """Measures and predicts candidates of one question; what was measured once is found in the cache."""
+
+    def __init__(
+        self, request: Request, settings: AdviseSettings, cache: Cache, progress: Progress, length: int
+    ) -> None:
+        self.request = request
+        self.settings = settings
+        self.cache = cache
+        self.progress = progress
+        self.length = length
+
+    def measured(self, items: Sequence[Item]) -> dict[str, Price]:
+        """Prices by name, all that are not known yet measured in one go, in turn.
+
+        Raises `DeviceError` where the device cannot be reached or a graph does not run.
+        """
+        keys = {item.name: self._key(item) for item in items}
+        unknown = [item for item in items if self.cache.find(keys[item.name]) is None]
+        if unknown:
+            with TemporaryDirectory(prefix="compressor-prices-") as folder:
+                for name, found in self._measure(unknown, Path(folder)).items():
+                    self.cache.get_or_make(keys[name], f"price of {name}", lambda output, work, found=found: found)
+        prices = {}
+        for item in items:
+            entry = self.cache.find(keys[item.name])
+            if entry is None:
+                raise StorageError(f"the price of {item.name} went out of the cache: is something cleaning it?")
+            speed = entry.notes["speed"]
+            prices[item.name] = Price(
+                speed["p50_ms"], speed["peak_memory_mb"], entry.notes["size_bytes"] / 1e6, "measured", speed
+            )
+        return prices
+
+    def features(self, item: Item) -> dict[str, float]:
+        """What its time is a sum of."""
+        candidate = item.candidate
+        return time_features(
+            item.config,
+            candidate.number_format,
+            candidate.keep,
+            length=self.length,
+            batch_size=self.request.measure.batch_size,
+        )
+
+    def calibrate(self, items: Sequence[Item], prices: Mapping[str, Price]) -> Calibration:
+        """A cost model from measured candidates."""
+        shapes = [self.features(item) for item in items]
+        p50 = [prices[item.name].p50_ms for item in items]
+        peaks = [prices[item.name].memory_mb for item in items]
+        memory = None
+        if all(peaks):
+            sizes = [prices[item.name].size_mb for item in items]
+            loads = [self._memory(item, size) for item, size in zip(items, sizes, strict=True)]
+            memory = cost_model.fit(loads, [float(peak or 0) for peak in peaks])
+        rest = [prices[item.name].size_mb - self._weights(item) for item in items]
+        parts = np.asarray([self._beside(item) for item in items])
+        size, *_ = np.linalg.lstsq(parts, np.asarray(rest), rcond=None)
+        errors = cost_model.left_out_errors(shapes, p50) if len(items) > 2 else []
+        return Calibration(
+            p50=cost_model.fit(shapes, p50),
+            memory=memory,
+            size=[float(value) for value in size],
+            shapes=[item.name for item in items],
+            errors=errors,
+        )
+
+    def predicted(self, item: Item, model: Calibration) -> Price:
+        """A price by the cost model."""
+        size = self._weights(item) + float(np.dot(self._beside(item), model.size))
+        memory = None if model.memory is None else model.memory.predict(self._memory(item, size))
+        return Price(model.p50.predict(self.features(item)), memory, size, "predicted")
+
+    def _weights(self, item: Item) -> float:
+        return size_parts(item.config, item.candidate.number_format, self.request.task)
+
+    def _beside(self, item: Item) -> list[float]:
+        layers = float(item.candidate.shape.layers)
+        return [layers, layers if item.candidate.shape.adaptive else 0.0, 1.0]
+
+    def _memory(self, item: Item, size_mb: float) -> dict[str, float]:
+        return memory_features(item.config, size_mb, length=self.length, batch_size=self.request.measure.batch_size)
+
+    def _key(self, item: Item) -> str:
+        config = {key: value for key, value in item.config.items() if key not in ("architectures", "_name_or_path")}
+        return make_key(
+            "price",
+            {
+                "version": VERSION,
+                "config": config,
+                "task": self.request.task,
+                "labels": len(item.steps.task.labels),
+                "passes": item.candidate.passes(),
+                "device": to_mapping(self.request.device),
+                "measure": to_mapping(self.request.measure),
+                "length": self.length,
+                "dial": self.request.dial,
+                "opset": self.request.opset,
+                "host": host.describe(),
+            },
+        )
+
+    def _measure(self, items: Sequence[Item], folder: Path) -> dict[str, dict[str, Any]]:
+        """Notes by name: the speed and the size of each candidate."""
+        settings = self.request.measure
+        rows: list[measure.Row] = []
+        by_shape: dict[tuple[int, str], list[Item]] = {}
+        for item in items:
+            by_shape.setdefault((id(item.steps), item.candidate.shape.name), []).append(item)
+        with self.progress.bar("price shapes", len(items) * (settings.rounds + 2)) as bar:
+            for place, group in enumerate(by_shape.values()):
+                work = folder / "work"
+                work.mkdir()
+                graphs = Graphs(group[0].steps, _random_checkpoint(group[0], work), work)
+                given = inputs.of_length(
+                    group[0].steps.features(group[0].steps.teacher), self.length, settings.batch_size
+                )
+                for number, item in enumerate(group):
+                    made = graphs.of([_quick(entry) for entry in item.request.passes])
+                    kept = folder / f"{place}-{number}.onnx"
+                    shutil.copyfile(made.path, kept)
+                    rows.append(measure.Row(item.name, kept, given, made.keep))
+                    bar.advance(note=item.name)
+                shutil.rmtree(work)
+            speeds = measure.measure_many(
+                rows, self.request.device, settings, on_step=lambda name: bar.advance(note=name)
+            )
+            sizes = {row.name: row.model_path.stat().st_size for row in rows}
+        return {name: {"speed": speed.to_mapping(), "size_bytes": sizes[name]} for name, speed in speeds.items()}
+
+
+def price_all(items: Sequence[Item], impossible: Mapping[str, str], limits: Sequence[Limit], pricer: Pricer) -> Prices:
+    """Measure all candidates where they are few; otherwise calibrate, predict, and measure those near a limit."""
+    settings = pricer.settings
+    if not items:
+        raise RequestError(f"no candidate of the grid can be made: {next(iter(impossible.values()))}")
+    calibration, margin = None, 0.0
+    if len(items) <= settings.calibration:
+        prices = pricer.measured(items)
+    else:
+        places = cost_model.choose([pricer.features(item) for item in items], settings.calibration)
+        chosen = [items[place] for place in places]
+        pricer.progress.line(f"pricing {len(items)} candidates from {len(chosen)} measured shapes")
+        known = pricer.measured(chosen)
+        calibration = pricer.calibrate(chosen, known)
+        margin = max(settings.margin, calibration.margin)
+        prices = {item.name: known.get(item.name) or pricer.predicted(item, calibration) for item in items}
+        near = borderline(prices, limits, margin)[: settings.measured]
+        prices |= pricer.measured([item for item in items if item.name in near])
+    measured = [price.speed for price in prices.values() if price.speed]
+    baselines = [speed["baseline_memory_mb"] for speed in measured if speed["baseline_memory_mb"]]
+    return Prices(
+        priced=[
+            Priced(item.candidate, item.request, item.config, _macs(item, pricer.length), prices[item.name])
+            for item in items
+        ],
+        impossible=impossible,
+        calibration=calibration,
+        margin=margin,
+        measured_on=str(measured[0]["measured_on"]),
+        on_device=bool(measured[0]["on_device"]),
+        baseline_mb=min(baselines, default=None),
+        length=pricer.length,
+    )
+
+
+def _random_checkpoint(item: Item, folder: Path) -> Checkpoint:
+    """A checkpoint of the candidate's shape with random weights."""
+    path = folder / "checkpoint"
+    model = checkpoints.build(item.config, item.steps.task, where=item.name, seed=item.request.seed)
+    checkpoints.save(model, item.steps.tokenizer(item.steps.teacher), path)
+    return Checkpoint(path, f"random-{item.candidate.shape.name}")
+
+
+def _quick(entry: PassEntry) -> PassEntry:
+    """A pass without what only accuracy needs: a calibration on a few examples, no smoothing."""
+    if entry.spec.name != "quantize":
+        return entry
+    return dataclasses.replace(entry, settings=dataclasses.replace(entry.settings, smooth="off", samples=4))
+
+
+def _macs(item: Item, length: int) -> int:
+    structure = Structure.from_config(item.config)
+    layers, keep = item.candidate.shape.layers, item.candidate.keep
+    kept = [keep ** (layer + 1) for layer in range(layers)] if structure.length_adaptive else None
+    return macs.count(item.config, structure, length=length, keep=kept, task=item.steps.task.name)

@@ -1,0 +1,159 @@
+"""From the words of the command line to what is to be advised, and from a candidate to a run of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from compressor.advisor.candidates import Candidate, recipe, recipe_name
+from compressor.advisor.settings import LIMITS, AdviseSettings
+from compressor.config.run import GateSettings, TeacherSettings
+from compressor.config.schema import parse
+from compressor.errors import RequestError, UnknownNameError
+from compressor.graph.registry import pass_spec
+from compressor.request import Request, build
+from compressor.request.steps import resolve_steps
+from compressor.stages.registry import stage_spec
+
+_BASE = "recipe=int8"  # a recipe without stages, which does every task; candidates bring their own
+_OWN = "advise."
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked: a request without a recipe for each teacher, the limits as its gates, and the settings."""
+
+    requests: Sequence[Request]  # one a teacher
+    settings: AdviseSettings
+    words: Sequence[str]  # of the command line that every run of a candidate needs too
+    config_dirs: Sequence[str]
+
+    @property
+    def request(self) -> Request:
+        """The request of the first teacher: all but the teacher is the same in the others."""
+        return self.requests[0]
+
+    @property
+    def folder(self) -> Path:
+        """Where the advice goes: `<output>/advice/<task>-<data>/<device>`."""
+        request = self.request
+        return request.output / "advice" / f"{request.task}-{request.data_name}" / request.device.name
+
+    @property
+    def goal(self) -> str:
+        """What the best candidate is: the fastest that reaches `min_metric`, or the one of the best metric."""
+        if self.settings.prefer != "auto":
+            return self.settings.prefer
+        return "metric" if self.request.gates.min_metric is None else "latency"
+
+
+def ask(words: Sequence[str], config_dirs: Sequence[str] = ()) -> Question:
+    """Read and check what is to be advised. Imports nothing heavy.
+
+    Raises:
+        RequestError: No task, a recipe, a limit that no model can meet, or settings that are wrong.
+    """
+    own = [word for word in words if word.lstrip("+").startswith(_OWN)]
+    rest = [_as_gate(word) for word in words if word not in own]
+    keys = [word.partition("=")[0] for word in rest]
+    for key in keys:
+        if key == "recipe" or key.startswith(("recipe.", "~recipe")):
+            raise RequestError(f"'{key}' belongs to a run: advise lays out recipes of its own (advise.grid.*).")
+    if "task" not in keys:
+        raise RequestError("advise needs task=NAME: question-answering, text-classification or token-classification.")
+    if "gates.max_metric_drop" not in keys:
+        rest.append("gates.max_metric_drop=null")
+    if "export_each_stage" not in keys:
+        rest.append("export_each_stage=false")
+    base = build([_BASE, *rest], config_dirs=config_dirs)
+    settings = _settings(own)
+    _check_limits(base.gates)
+    first = [word for word in rest if not word.startswith(("output=", "overwrite="))]
+    return Question(_with_teachers(base, settings), settings, [*first, f"output={base.output}"], list(config_dirs))
+
+
+def of_candidate(base: Request, candidate: Candidate, settings: AdviseSettings, *, share: float = 1.0) -> Request:
+    """The run of one candidate, for a share of the training budget; errors as of any request."""
+    name = recipe_name(candidate)
+    content = recipe(candidate, settings, base.task)
+    about = {"name": name, "description": content["description"], "paper": "", "task": base.task}
+    return dataclasses.replace(
+        base,
+        recipe=dataclasses.replace(base.recipe, tasks=[base.task], **about),
+        stages=resolve_steps("stage", candidate.shape.stages(settings, share), stage_spec, lambda key: f"advise.{key}"),
+        passes=resolve_steps("pass", candidate.passes(), pass_spec, lambda key: f"advise: pass {key}"),
+    )
+
+
+def write_recipe(question: Question, candidate: Candidate) -> Path:
+    """The candidate as `recipe/<name>.yaml` in the advice's folder, which `--config-dir` takes."""
+    file = question.folder / "recipe" / f"{recipe_name(candidate)}.yaml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    content = recipe(candidate, question.settings, question.request.task)
+    file.write_text(OmegaConf.to_yaml(OmegaConf.create(content)), encoding="utf-8")
+    return file
+
+
+def own_words(question: Question, candidate: Candidate) -> list[str]:
+    """Settings of a run that makes the candidate from its recipe file."""
+    request = question.requests[candidate.shape.teacher]
+    words = [f"recipe={recipe_name(candidate)}", *question.words]
+    if candidate.shape.teacher:
+        words = [word for word in words if not word.startswith("teacher")]
+        words.append(f"teacher.path={request.teacher.path}")
+    return words
+
+
+def command(question: Question, candidate: Candidate) -> list[str]:
+    """Words after `python -m compressor` that make the candidate from its recipe file."""
+    dirs = [word for folder in (*question.config_dirs, str(question.folder)) for word in ("--config-dir", folder)]
+    return [*dirs, *own_words(question, candidate)]
+
+
+def said(words: Sequence[str]) -> str:
+    """A command as a shell takes it."""
+    return "python -m compressor " + shlex.join(words)
+
+
+def _as_gate(word: str) -> str:
+    key, equals, value = word.partition("=")
+    return f"gates.{key}{equals}{value}" if key in LIMITS else word
+
+
+def _settings(words: Sequence[str]) -> AdviseSettings:
+    for word in words:
+        if "=" not in word:
+            raise RequestError(f"'{word}' is not understood: settings are given as key=value.")
+    lines = [word.lstrip("+").removeprefix(_OWN) for word in words]
+    known = AdviseSettings.__dataclass_fields__
+    for line in lines:
+        key = line.partition("=")[0].partition(".")[0]
+        if key not in known:
+            raise UnknownNameError("key", f"{_OWN}{key}", [f"{_OWN}{name}" for name in known], "the command line")
+    try:
+        values: Any = OmegaConf.to_container(OmegaConf.from_dotlist(lines), resolve=True)
+    except (OmegaConfBaseException, ValueError) as error:
+        raise RequestError(f"the settings of advise are not understood: {str(error).splitlines()[0]}.") from error
+    return parse(AdviseSettings, values, where="advise (command line)")
+
+
+def _check_limits(gates: GateSettings) -> None:
+    if gates.min_metric is not None and gates.min_metric > 100:
+        raise RequestError(f"min_metric = {gates.min_metric:g} is above 100 points, which no model reaches.")
+    if gates.min_metric is None and all(getattr(gates, name) is None for name in LIMITS):
+        raise RequestError(f"advise needs a limit to hold candidates against: {', '.join(LIMITS)}.")
+
+
+def _with_teachers(base: Request, settings: AdviseSettings) -> list[Request]:
+    further = [
+        dataclasses.replace(base, teacher_name=path, teacher=TeacherSettings(source="path", path=path))
+        for path in settings.grid.teachers
+    ]
+    return [base, *further]

@@ -1,0 +1,57 @@
+"""The verb `advise`: ask, answer, show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.text import Text
+
+from compressor.advisor.advise import advise
+from compressor.advisor.answer import Advice
+from compressor.advisor.requests import ask, said
+from compressor.console import Console, out, simple_table
+from compressor.errors import GateRefusedError
+from compressor.report.entry import Entry
+
+_SHOWN = 12
+"""Lines of the table on the console; the page has all."""
+
+
+def run(settings: Sequence[str], config_dirs: Sequence[str]) -> int:
+    """Answer and show it; raises `GateRefusedError` where nothing fits, once the answer is written and shown."""
+    advice = advise(ask(settings, config_dirs), Console())
+    show(advice)
+    if advice.outcome == "nothing fits":
+        closest = f"; {advice.closest.said()}" if advice.closest else ""
+        raise GateRefusedError(f"nothing fits: {advice.reason}{closest}")
+    return 0
+
+
+def show(advice: Advice) -> None:
+    """The best candidates, the answer in words, and the command that makes it."""
+    console = out()
+    entries = advice.entries()
+    pareto = advice.pareto()
+    table = simple_table("candidate", advice.metric_name, "p50 ms", "peak MiB", "size MB", "", "", right=(1, 2, 3, 4))
+    for entry in entries[:_SHOWN]:
+        mark = "Pareto" if entry.name in pareto else ""
+        table.add_row(entry.name, *_figures(entry), mark, f"{entry.state}{f': {entry.reason}' if entry.reason else ''}")
+    console.print(table)
+    if len(entries) > _SHOWN:
+        console.print(Text(f"... and {len(entries) - _SHOWN} others in report.html"))
+    for sentence in advice.sentences():
+        console.print(Text(sentence))
+    console.print(Text(f"written: {advice.question.folder / 'report.html'}"))
+    if advice.recommended is not None:
+        chosen = next(entry for entry in entries if entry.name == advice.recommended)
+        console.print(Text(said(chosen.command)), soft_wrap=True)
+
+
+def _figures(entry: Entry) -> list[str]:
+    """Metric, latency, memory and size; `~` in front of what is predicted."""
+    cells = []
+    for name, digits in (("metric", 2), ("p50_ms", 2), ("peak_memory_mb", 0), ("size_mb", 1)):
+        figure = entry.figures.get(name)
+        mark = "~" if figure is not None and figure.origin == "predicted" else ""
+        cells.append("" if figure is None else f"{mark}{figure.value:.{digits}f}")
+    return cells

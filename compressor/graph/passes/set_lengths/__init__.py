@@ -1,0 +1,1 @@
+"""A length configuration by hand, without a search."""
