@@ -29,7 +29,7 @@ class AdaptiveDepthSettings(TrainingSettings):
     head: ExitHead | None = None  # an exit is one product (linear), or dense and tanh before it; None: by method
     summary: Summary = "mean"  # an exit reads the mean of the tokens, or the first one (as the papers have it)
     exits: list[Count] | None = None  # behind which layers, from 1; None: every one but the last. Fewer cost less
-    tau: NonNegative = 5e-3  # DACT: the price of an exit that is passed (1e-3 ... 5e-2)
+    tau: NonNegative = 3e-2  # DACT: the price of an exit that is passed (1e-3 ... 1e-1)
     ponder: PONDER = "weights"  # DACT's price is on the sum of p_n (weights) or of h_n (units)
     exits_first: Probability = 0.5  # DACT: share of the updates in which exits learn alone; the paper has 0
     exit_loss: NonNegative = 0.0  # DACT: weight of the exits' own losses afterwards, as PABEE weighs them
