@@ -168,11 +168,14 @@ def _depth(steps: Steps, graph: Graph, artifact: Row) -> Depth | None:
     structure = Structure.from_config(config)
     depth = structure.adaptive_depth
     blocks = artifact.evaluation.blocks_run
-    if depth is None or blocks is None:
+    default = dials.depth_default(graph.path)
+    if depth is None or blocks is None or default is None:
         return None
     return make_depth(
         depth,
         kind=dials.depth_kind(cast(dials.Dial, steps.request.dial)),
+        default=default,
+        rows=dials.read_depth_table(graph.path),
         layers=family_of(config).layer_count(config),
         blocks=blocks,
         texts=[_text(example) for example in steps.data.dev],

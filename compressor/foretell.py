@@ -53,6 +53,11 @@ def refuse_the_impossible(request: Request, teacher: Mapping[str, Any], *, to_me
             f"{of_lengths} needs a length dial: add the stage length_adaptive to the recipe, or take the pass out "
             f"with ~recipe.passes.{of_lengths}."
         )
+    if "search_depth" in passes and Structure.from_config(final).adaptive_depth is None:
+        raise RequestError(
+            "search_depth needs a model that can stop early: add the stage adaptive_depth to the recipe, or take the "
+            "pass out with ~recipe.passes.search_depth."
+        )
     several = [name for name in _NUMBER_FORMATS if name in passes]
     if len(several) > 1:
         raise RequestError(

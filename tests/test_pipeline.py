@@ -115,6 +115,7 @@ def test_a_device_that_must_be_here_and_is_not(tmp_path: Path) -> None:
 
 IMPOSSIBLE = [
     ("qualaminilm", ["~recipe.stages.length_adaptive"], "search_lengths needs a length dial"),
+    ("int8", ["+recipe.passes.search_depth={}"], "search_depth needs a model that can stop early"),
     ("int8", ["recipe.passes.half.pass=cast"], "either int8 or float16"),
     ("int4", ["recipe.passes.int8.pass=quantize"], "quantize and quantize_weights take all but one out"),
     ("int4", ["device.runtime_version='1.14'"], "4 bits need ONNX Runtime 1.17"),

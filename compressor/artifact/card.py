@@ -235,7 +235,12 @@ def _depth(manifest: Manifest) -> str:
         "fixed": " It is fixed in this graph.",
     }
     rows = [(str(number), str(count)) for number, count in enumerate(depth.histogram, start=1)]
-    return f"{text}{ways[depth.kind]}\n\n{table(('layers', 'held-out texts'), rows)}"
+    shown = f"{text}{ways[depth.kind]}\n\n{table(('layers', 'held-out texts'), rows)}"
+    if not depth.settings:
+        return shown
+    head = (depth.input, manifest.metric_name, "mean layers")
+    tried = [(f"{row.setting:g}", number(row.metric), number(row.mean_blocks)) for row in depth.settings]
+    return f"{shown}\n\nValues that were tried, on texts held out of training:\n\n{table(head, tried)}"
 
 
 def _how_to_run(manifest: Manifest) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from compressor.artifact.manifest import Depth, DepthExample
+from compressor.artifact.manifest import Depth, DepthExample, DepthSetting
 from compressor.graph.dial import DEPTH_DIALS
 from compressor.models.structure import AdaptiveDepth
 
@@ -19,6 +19,8 @@ def make_depth(
     depth: AdaptiveDepth,
     *,
     kind: str,
+    default: float,
+    rows: Sequence[Mapping[str, float]],
     layers: int,
     blocks: Sequence[int],
     texts: Sequence[str],
@@ -29,6 +31,8 @@ def make_depth(
     Args:
         depth: The model's structure.
         kind: optional or fixed.
+        default: The dial's value where none is given.
+        rows: What a search has tried: setting, metric and mean_blocks.
         layers: Layers of the model.
         blocks: Layers that each text needed, [texts].
         texts: The texts themselves.
@@ -43,11 +47,12 @@ def make_depth(
         input=DEPTH_DIALS[depth.method],
         kind=kind,
         layers=layers,
-        default=float(depth.setting),
+        default=default,
         mean_blocks=float(counts.mean()),
         histogram=histogram,
         full_macs=macs(layers) if macs else None,
         mean_macs=_mean([macs(number) for number in range(1, layers + 1)], histogram) if macs else None,
+        settings=[DepthSetting(**row) for row in rows],
         early=[_example(texts[place], int(counts[place])) for place in order[:EXAMPLES]],
         late=[_example(texts[place], int(counts[place])) for place in late[:EXAMPLES]],
     )

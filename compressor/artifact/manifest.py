@@ -92,6 +92,15 @@ class DepthExample:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DepthSetting:
+    """A value of the depth dial, with what the search part of the data gave there."""
+
+    setting: float
+    metric: float
+    mean_blocks: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Depth:
     """The depth dial: its input, and how many layers the held-out texts needed at its default."""
 
@@ -104,6 +113,7 @@ class Depth:
     histogram: list[int]  # [layers] texts that needed 1, 2 ... layers
     full_macs: int | None = None  # all layers, one row of the longest input; exits are not counted
     mean_macs: int | None = None  # the same with the layers that the held-out texts needed
+    settings: list[DepthSetting] = field(default_factory=list)  # what a search has tried
     early: list[DepthExample] = field(default_factory=list)
     late: list[DepthExample] = field(default_factory=list)
 
@@ -242,7 +252,8 @@ def _build(cls: type[Manifest], values: Mapping[str, Any]) -> Manifest:
     depth = given.get("depth")
     if depth is not None:
         examples = {part: [DepthExample(**entry) for entry in depth.get(part, [])] for part in ("early", "late")}
-        given["depth"] = Depth(**{**depth, **examples})
+        tried = [DepthSetting(**entry) for entry in depth.get("settings", [])]
+        given["depth"] = Depth(**{**depth, **examples, "settings": tried})
     cls(**given)  # refuses entries that it does not know
     manifest = TypeAdapter(cls).validate_json(to_json(values), strict=True)
     for setting in manifest.dial.settings if manifest.dial else []:

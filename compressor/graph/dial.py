@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from compressor.errors import DialError
 from compressor.graph import metadata
 from compressor.graph.files import load, save
-from compressor.graph.passes.nodes import all_nodes
+from compressor.graph.passes.nodes import all_nodes, graphs
 from compressor.models.structure import AdaptiveDepth, DepthMethod
 
 KEEP = "keep"
@@ -35,6 +35,7 @@ Dial = Literal["optional", "required", "fixed"]
 _TABLE = "dial.table"
 _LAYERS = "dial.layers"
 _DEPTH = "dial.depth"
+_DEPTH_TABLE = "dial.depth_table"
 
 
 def check(keep: Sequence[float], layers: int | None = None) -> list[float]:
@@ -129,6 +130,59 @@ def read_table(path: Path) -> list[dict[str, Any]]:
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write the known settings into the graph's metadata; each row has `keep` and plain JSON values."""
     metadata.write(path, {_TABLE: json.dumps([dict(row) for row in rows])})
+
+
+def depth_name(model: onnx.ModelProto) -> str | None:
+    """The depth dial's name; None: the graph has none."""
+    return metadata.of_model(model).get(_DEPTH)
+
+
+def depth_default(path: Path) -> float | None:
+    """The depth dial's default; None: the graph has none."""
+    model = load(path)
+    name = depth_name(model)
+    for graph in graphs(model.graph):
+        for tensor in graph.initializer:
+            if tensor.name == name:
+                return float(numpy_helper.to_array(tensor)[0])
+    return None
+
+
+def set_depth_default(path: Path, setting: float) -> None:
+    """Write a new default into a graph with a depth dial, be it an input or a constant.
+
+    Raises:
+        DialError: The graph has no such dial.
+    """
+    model = load(path)
+    name = depth_name(model)
+    found = [tensor for graph in graphs(model.graph) for tensor in graph.initializer if tensor.name == name]
+    if not found:
+        raise DialError(f"{path} has no depth dial.")
+    for tensor in found:
+        tensor.CopyFrom(numpy_helper.from_array(np.asarray([setting], np.float32), name))
+    save(model, path)
+
+
+def free_depth(model: onnx.ModelProto) -> None:
+    """Make a depth dial that is a constant an optional input, in place."""
+    name = depth_name(model)
+    for graph in graphs(model.graph):
+        for tensor in [tensor for tensor in graph.initializer if tensor.name == name]:
+            default = numpy_helper.to_array(tensor).tolist()
+            graph.initializer.remove(tensor)
+            _install(model, tensor.name, default, "optional")
+
+
+def read_depth_table(path: Path) -> list[dict[str, float]]:
+    """The known values of the depth dial (setting, metric, mean_blocks) that a search has written; [] if none has."""
+    table: list[dict[str, float]] = json.loads(metadata.read(path).get(_DEPTH_TABLE, "[]"))
+    return table
+
+
+def write_depth_table(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
+    """Write the known values of the depth dial into the graph's metadata."""
+    metadata.write(path, {_DEPTH_TABLE: json.dumps([dict(row) for row in rows])})
 
 
 def _install(model: onnx.ModelProto, name: str, default: Sequence[float], dial: Dial) -> None:

@@ -107,6 +107,17 @@ PASSES: dict[str, PassSpec] = {
             measures=True,
         ),
         PassSpec(
+            name="search_depth",
+            family="dynamic inference",
+            paper="Eyzaguirre et al. 2022; Xin et al. 2020; Zhou et al. 2020",
+            summary="the depth dial's default: fewest layers within a loss, on the finished graph",
+            changes="speed (chooses the dial's default)",
+            settings="compressor.graph.passes.search_depth.settings:SearchDepthSettings",
+            run="compressor.graph.passes.search_depth.search:run",
+            version=1,
+            reads=("search",),
+        ),
+        PassSpec(
             name="set_lengths",
             family="dynamic inference",
             paper="Kim & Cho 2020",

@@ -26,7 +26,8 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_manifest_counts_the_layers_of_every_text(artifact: Path) -> None:
     depth = read(artifact).depth
     assert depth is not None
-    assert (depth.method, depth.input, depth.kind, depth.default) == ("pabee", "patience", "optional", 2.0)
+    assert (depth.method, depth.input, depth.kind) == ("pabee", "patience", "optional")
+    assert depth.default in [row.setting for row in depth.settings]
     texts = sum(depth.histogram)
     assert texts == read(artifact).data["examples"]["dev"]
     blocks = [number * count for number, count in enumerate(depth.histogram, start=1)]
@@ -71,6 +72,8 @@ def test_short_texts_come_first_among_equals_and_long_ones_are_cut() -> None:
     depth = make_depth(
         AdaptiveDepth(method="dact", setting=0),
         kind="optional",
+        default=0.5,
+        rows=[{"setting": 0.5, "metric": 90.0, "mean_blocks": 1.5}],
         layers=3,
         blocks=[3, 1, 1],
         texts=["c", "b" * 300, "a"],
@@ -78,6 +81,7 @@ def test_short_texts_come_first_among_equals_and_long_ones_are_cut() -> None:
     assert [example.text[0] for example in depth.early] == ["a", "b", "c"]
     assert depth.late[0].text == "c"
     assert len(depth.early[1].text) == 160
+    assert depth.default == 0.5 and depth.settings[0].mean_blocks == 1.5
     assert depth.histogram == [2, 0, 1]
     assert depth.mean_blocks == pytest.approx(5 / 3)
 

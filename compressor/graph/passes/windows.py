@@ -42,16 +42,21 @@ class Windows:
             pad([self.features[index] for index in group], names, pad_id) for group in self.groups
         ]
 
-    def outputs(self, session: onnxruntime.InferenceSession, extra: Mapping[str, NDArray[Any]]) -> list[Rows]:
-        """One mapping of unpadded float32 rows a feature; `extra` is fed beside the tokens (the dial)."""
-        names = list(self.task.output_names)
+    def outputs(
+        self, session: onnxruntime.InferenceSession, extra: Mapping[str, NDArray[Any]], also: Sequence[str] = ()
+    ) -> list[Rows]:
+        """One mapping of unpadded float32 rows a feature; `extra` is fed beside the tokens (the dial).
+
+        `also` names outputs beside the task's own, with one value a row.
+        """
+        names = [*self.task.output_names, *also]
         rows: list[Rows] = [{}] * len(self.features)
         for group, feed in zip(self.groups, self.feeds, strict=True):
             arrays = session.run(names, {**feed, **extra})
             for position, index in enumerate(group):
                 stop = self.lengths[index] if self.task.restores_tokens else None
                 rows[index] = {
-                    name: np.asarray(array[position][:stop], dtype=np.float32)
+                    name: np.asarray(array[position] if name in also else array[position][:stop], dtype=np.float32)
                     for name, array in zip(names, arrays, strict=True)
                 }
         return rows

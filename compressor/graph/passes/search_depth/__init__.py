@@ -1,0 +1,1 @@
+"""Choose how early an adaptive-depth graph stops where nobody says."""

@@ -1,0 +1,137 @@
+"""The pass `search_depth`: choose the depth dial's default on the finished graph."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import onnxruntime
+
+from compressor.errors import PassError, RequestError
+from compressor.graph import dial
+from compressor.graph.context import PassContext, PassResult
+from compressor.graph.files import load, save
+from compressor.graph.passes.search_depth.settings import CANDIDATES, SearchDepthSettings
+from compressor.graph.passes.session import open_session
+from compressor.graph.passes.windows import Windows
+from compressor.models.config_file import read_config
+from compressor.models.families import family_of
+from compressor.models.structure import AdaptiveDepth, Structure
+
+
+@dataclass(frozen=True)
+class Point:
+    """A value of the dial, the primary metric in points there, and the mean number of layers run."""
+
+    setting: float
+    metric: float
+    blocks: float
+
+
+def run(source: Path, target: Path, settings: object, context: PassContext) -> PassResult:
+    """Try values of the depth dial on `source`; write it to `target` with the chosen default and the table.
+
+    A value is chosen by the metric over the search part of the data, on the graph as it is (quantized, fused), against
+    the same graph with all layers run. If every value loses more than `max_drop`, the one that loses least is taken.
+
+    Raises:
+        PassError: The graph cannot stop early.
+        RequestError: There is no search data.
+    """
+    settings = cast(SearchDepthSettings, settings)
+    config = read_config(context.checkpoint.path)
+    depth = Structure.from_config(config).adaptive_depth
+    model = load(source, weights=False)
+    if depth is None or dial.depth_name(model) is None:
+        raise PassError(
+            f"search_depth: {source.name} cannot stop early: add the stage adaptive_depth to the recipe, or take the "
+            "pass search_depth out."
+        )
+    name = dial.DEPTH_DIALS[depth.method]
+    examples = context.data.search[: settings.samples]
+    if not examples:
+        raise RequestError(
+            "search_depth: the search part of the data is empty: give training data (data.train=...) and data.search "
+            "above 0, or take the pass search_depth out of the recipe."
+        )
+    session = _session(source, target, name, context)
+    inputs = [entry.name for entry in session.get_inputs()]
+    windows = Windows(context.task, context.tokenizer, examples, inputs, settings.batch_size)
+    metric_name = context.task.metric_names[0]
+
+    def measure(setting: float) -> Point:
+        extra = {name: np.asarray([setting], dtype=np.float32)}
+        rows = windows.outputs(session, extra, also=(dial.BLOCKS_RUN,))
+        predictions = context.task.decode(examples, windows.features, rows)
+        blocks = float(np.mean([row[dial.BLOCKS_RUN] for row in rows]))
+        return Point(setting, context.task.score(examples, predictions)[metric_name], blocks)
+
+    tried = _tried(settings, depth, family_of(config).layer_count(config))
+    with context.progress.bar("searching the depth dial", len(tried) + 1) as bar:
+        full = measure(dial.NEVER[depth.method])
+        points = []
+        for setting in tried:
+            points.append(measure(setting))
+            bar.advance(
+                1, f"{name} {setting:g}: {metric_name} {points[-1].metric:.2f} at {points[-1].blocks:.2f} layers"
+            )
+    chosen = choose(points, full, settings.max_drop)
+    within = chosen.metric >= full.metric - settings.max_drop
+    if not within:
+        context.progress.line(
+            f"search_depth: no value loses at most {settings.max_drop} points; {name} {chosen.setting:g} loses least, "
+            f"{full.metric - chosen.metric:.2f}."
+        )
+    table = [{"setting": point.setting, "metric": point.metric, "mean_blocks": point.blocks} for point in points]
+    shutil.copyfile(source, target)
+    dial.set_depth_default(target, chosen.setting)
+    dial.write_depth_table(target, table)
+    notes: dict[str, Any] = {
+        "setting": chosen.setting,
+        "metric": metric_name,
+        "chosen_metric": chosen.metric,
+        "full_metric": full.metric,
+        "mean_blocks": chosen.blocks,
+        "full_blocks": full.blocks,
+        "max_drop": settings.max_drop,
+        "within_max_drop": within,
+        "examples": len(examples),
+        "table": table,
+    }
+    return PassResult(target, notes)
+
+
+def _session(source: Path, target: Path, name: str, context: PassContext) -> onnxruntime.InferenceSession:
+    """A session whose dial can be turned; a constant is made an input in a copy that only lives here."""
+    model = load(source)
+    if any(value.name == name for value in model.graph.input):
+        return open_session(source, context.device)
+    dial.free_depth(model)
+    copy = target.with_name(f"{target.stem}.searched.onnx")
+    save(model, copy)
+    try:
+        return open_session(copy, context.device)
+    finally:
+        copy.unlink()
+
+
+def _tried(settings: SearchDepthSettings, depth: AdaptiveDepth, layers: int) -> list[float]:
+    """The values, in order; of patiences those that fewer exits than there are can confirm."""
+    values = sorted(set(settings.candidates or CANDIDATES[depth.method]))
+    exits = len(depth.exits_of(layers))
+    return [value for value in values if depth.method != "pabee" or value < exits] or values[:1]
+
+
+def choose(points: Sequence[Point], full: Point, max_drop: float) -> Point:
+    """The point of fewest layers at most `max_drop` points below `full`; if there is none, the best one.
+
+    Among equals the one with the better metric, then the one nearest to the method's careful end, which comes first.
+    """
+    good = [point for point in points if point.metric >= full.metric - max_drop]
+    if good:
+        return min(good, key=lambda point: (point.blocks, -point.metric))
+    return max(points, key=lambda point: (point.metric, -point.blocks))
