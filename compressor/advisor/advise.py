@@ -40,7 +40,7 @@ def advise(question: Question, progress: Progress | None = None) -> Advice:
         if question.settings.train:
             _require_data(teachers[0])
         limits = limits_of(request.gates)
-        prices = _prices(question, teachers, limits)
+        prices = price_all(*lay_out_items(question, teachers), limits, make_pricer(question, teachers[0]))
         advice = _answer(question, prepared_by(prepared), limits, prices)
         advice.write()
     return advice
@@ -51,8 +51,8 @@ def prepared_by(prepared: Sequence[tuple[Steps, list[StageEntry], str]]) -> list
     return [(steps, before) for steps, before, _ in prepared]
 
 
-def _prices(question: Question, teachers: Sequence[Steps], limits: Sequence[Limit]) -> Prices:
-    """Every candidate of the grid with its price."""
+def lay_out_items(question: Question, teachers: Sequence[Steps]) -> tuple[list[Item], dict[str, str]]:
+    """Every candidate of the grid that can be made, and why the others cannot."""
     settings, request = question.settings, question.request
     configs = [teacher_config(steps.request) for steps in teachers]
     items: list[Item] = []
@@ -66,9 +66,14 @@ def _prices(question: Question, teachers: Sequence[Steps], limits: Sequence[Limi
             impossible[candidate.name] = str(error)
             continue
         items.append(Item(candidate, one, config, teachers[place]))
-    length = request.measure.length or teachers[0].task.max_length
-    pricer = Pricer(request, settings, teachers[0].cache, teachers[0].progress, length)
-    return price_all(items, impossible, limits, pricer)
+    return items, impossible
+
+
+def make_pricer(question: Question, steps: Steps) -> Pricer:
+    """What takes prices at the length that runs are measured at."""
+    request = question.request
+    length = request.measure.length or steps.task.max_length
+    return Pricer(request, question.settings, steps.cache, steps.progress, length)
 
 
 def _answer(

@@ -68,7 +68,7 @@ class Calibration:
 
     p50: CostModel
     memory: CostModel | None
-    size: Sequence[float]  # megabytes beside the weights: by layer, by layer that can drop tokens, by graph
+    size: Sequence[float]  # megabytes beside the weights: by layer, one that can drop tokens, one not float32; by graph
     shapes: Sequence[str]
     errors: Sequence[float]  # relative, of p50, each shape left out once
 

@@ -66,9 +66,8 @@ class Pricer:
         keys = {item.name: self._key(item) for item in items}
         unknown = [item for item in items if self.cache.find(keys[item.name]) is None]
         if unknown:
-            with TemporaryDirectory(prefix="compressor-prices-") as folder:
-                for name, found in self._measure(unknown, Path(folder)).items():
-                    self.cache.get_or_make(keys[name], f"price of {name}", lambda output, work, found=found: found)
+            for name, found in self.measured_anew(unknown).items():
+                self.cache.get_or_make(keys[name], f"price of {name}", lambda output, work, found=found: found)
         prices = {}
         for item in items:
             entry = self.cache.find(keys[item.name])
@@ -80,6 +79,11 @@ class Pricer:
             )
         return prices
 
+    def measured_anew(self, items: Sequence[Item]) -> dict[str, dict[str, Any]]:
+        """Notes by name, whatever is known already: the speed as a mapping and the file's size in bytes."""
+        with TemporaryDirectory(prefix="compressor-prices-") as folder:
+            return self._measure(items, Path(folder))
+
     def features(self, item: Item) -> dict[str, float]:
         """What its time is a sum of."""
         candidate = item.candidate
@@ -89,6 +93,7 @@ class Pricer:
             candidate.keep,
             length=self.length,
             batch_size=self.request.measure.batch_size,
+            task=self.request.task,
         )
 
     def calibrate(self, items: Sequence[Item], prices: Mapping[str, Price]) -> Calibration:
@@ -120,11 +125,11 @@ class Pricer:
         return Price(model.p50.predict(self.features(item)), memory, size, "predicted")
 
     def _weights(self, item: Item) -> float:
-        return size_parts(item.config, item.candidate.number_format, self.request.task)
+        return size_parts(item.config, item.candidate.number_format, item.steps.task)
 
     def _beside(self, item: Item) -> list[float]:
-        layers = float(item.candidate.shape.layers)
-        return [layers, layers if item.candidate.shape.adaptive else 0.0, 1.0]
+        layers, number_format = float(item.candidate.shape.layers), item.candidate.number_format
+        return [layers, layers * item.candidate.shape.adaptive, layers * (number_format != "float32"), 1.0]
 
     def _memory(self, item: Item, size_mb: float) -> dict[str, float]:
         return memory_features(item.config, size_mb, length=self.length, batch_size=self.request.measure.batch_size)
@@ -149,7 +154,6 @@ class Pricer:
         )
 
     def _measure(self, items: Sequence[Item], folder: Path) -> dict[str, dict[str, Any]]:
-        """Notes by name: the speed and the size of each candidate."""
         settings = self.request.measure
         rows: list[measure.Row] = []
         by_shape: dict[tuple[int, str], list[Item]] = {}

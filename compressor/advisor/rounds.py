@@ -58,8 +58,8 @@ class Training:
         self.settings = settings
         self.record = record
 
-    def judge(self, group: Sequence[Priced], share: float) -> list[Judged]:
-        """Train the shape that these candidates have in common, and score each of them.
+    def judge(self, group: Sequence[Priced], share: float, part: str = "search") -> list[Judged]:
+        """Train the shape that these candidates have in common, and score each of them on a part of the data.
 
         Errors as of stages, export and passes.
         """
@@ -72,12 +72,13 @@ class Training:
             source, seconds = steps.stage(entry, source)
             self.record.spent[source.key] = passes(entry, len(steps.data.train))
             self.record.seconds[source.key] = seconds
-        found = [Judged(name, shape.name, share, metric) for name, metric in self._scores(steps, source, group).items()]
+        scores = self._scores(steps, source, group, part)
+        found = [Judged(name, shape.name, share, metric) for name, metric in scores.items()]
         self.record.judged += found
         return found
 
-    def _scores(self, steps: Steps, source: Checkpoint, group: Sequence[Priced]) -> dict[str, float]:
-        """The primary metric of each candidate on the search part."""
+    def _scores(self, steps: Steps, source: Checkpoint, group: Sequence[Priced], part: str) -> dict[str, float]:
+        """The primary metric of each candidate on a part of the data."""
         request = steps.request
         key = make_key(
             "selection",
@@ -86,7 +87,7 @@ class Training:
                 "checkpoint": source.key,
                 "candidates": {member.name: member.candidate.passes() for member in group},
                 "task": to_mapping(request.features) | {"name": request.task, "labels": list(steps.task.labels)},
-                "data": {part: steps.data.fingerprints[part] for part in ("search", "calibration")},
+                "data": {name: steps.data.fingerprints[name] for name in (part, "calibration")},
                 "device": to_mapping(request.device),
                 "host": {name: host.describe()[name] for name in ("cpu", "flags", "machine")},
                 "libraries": versions(("onnx", "onnxruntime", "optimum-onnx", "nncf")),
@@ -95,7 +96,8 @@ class Training:
 
         def make(output: Path, work: Path) -> dict[str, Any]:
             tokenizer = steps.tokenizer(source)
-            features = steps.task.features(steps.data.search, tokenizer, labelled=False)
+            examples = steps.data.part(part)
+            features = steps.task.features(examples, tokenizer, labelled=False)
             graphs = Graphs(steps, source, work)
             scores = {}
             for member in group:
@@ -103,7 +105,7 @@ class Training:
                 found = evaluate(
                     made.path,
                     steps.task,
-                    steps.data.search,
+                    examples,
                     tokenizer,
                     request.device,
                     made.keep,

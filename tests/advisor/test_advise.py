@@ -1,0 +1,154 @@
+"""Advice end to end on the embedded demo: answered, resumed, refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compressor.advisor.advise import advise
+from compressor.advisor.answer import Advice
+from compressor.advisor.requests import ask, own_words
+from compressor.cli import main
+from compressor.pipeline import run
+from compressor.progress import Silent
+from compressor.request import build
+
+TINY = [
+    "task=text-classification", "data.demo_train=40", "data.demo_dev=8", "data.calibration=4", "data.search=8",
+    "features.max_length=32", "measure.runs=2", "measure.rounds=1", "measure.warmup=1", "advise.grid.layers=[1.0,0.5]",
+    "advise.grid.widths=[1.0]", "advise.grid.keep=[1.0,0.8]", "advise.calibration=6", "advise.rounds=2", "advise.eta=2",
+    "advise.distill.max_steps=2", "advise.length_adaptive.max_steps=2", "advise.distill.batch_size=4",
+    "advise.length_adaptive.batch_size=4",
+]  # fmt: skip
+
+
+class Stopped(Silent):
+    """Is interrupted at the line that begins like this."""
+
+    def __init__(self, at: str) -> None:
+        self.at = at
+
+    def line(self, text: str) -> None:
+        if text.startswith(self.at):
+            raise KeyboardInterrupt
+
+
+def kept(output: Path) -> dict[str, int]:
+    """Folders of cached results by key; one that is made anew is another folder."""
+    return {path.name: (path / "content").stat().st_ino for path in (output / ".cache").glob("*-*")}
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("advice")
+
+
+@pytest.fixture(scope="module")
+def found(output: Path) -> Advice:
+    """An advice that was interrupted before its last round and asked again."""
+    question = ask([*TINY, f"output={output}", "max_latency_ms=10000"])
+    with pytest.raises(KeyboardInterrupt):
+        advise(question, Stopped("last round"))
+    before = kept(output)
+    advice = advise(question)
+    after = kept(output)
+    assert before.items() <= after.items()
+    assert any(key.startswith("distill-") for key in before)
+    return advice
+
+
+def read(advice: Advice) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((advice.question.folder / "advice.json").read_text())
+    return content
+
+
+def test_the_answer_is_an_artifact_that_its_command_finds(found: Advice) -> None:
+    assert found.outcome == "recommended" and found.recommended is not None
+    chosen = next(member for member in found.prices.priced if member.name == found.recommended)
+    words = own_words(found.question, chosen.candidate)
+
+    outcome = run(build(words, config_dirs=[str(found.question.folder)]))
+
+    assert outcome.already_there
+    assert (outcome.artifact / "model.onnx").stat().st_size > 0
+    assert read(found)["command"].startswith("python -m compressor --config-dir ")
+
+
+def test_every_candidate_is_there_with_its_price_and_what_became_of_it(found: Advice) -> None:
+    content = read(found)
+    states = {one["name"]: one["state"] for one in content["candidates"]}
+    how = [one["price"]["how"] for one in content["candidates"]]
+
+    assert len(states) == 8 and list(states.values()).count("recommended") == 1
+    assert (how.count("measured"), how.count("predicted")) == (6, 2)
+    assert all(one["price"]["p50_ms"] > 0 and one["price"]["size_mb"] > 0 for one in content["candidates"])
+    assert content["pareto"] and set(content["pareto"]) <= set(states)
+    assert all(one["reason"] for one in content["candidates"] if one["state"] == "stopped")
+    assert found.recommended in content["answer"][0]
+
+
+def test_predicted_sizes_are_those_of_the_files(found: Advice, output: Path) -> None:
+    predicted = [member for member in found.prices.priced if member.price.how == "predicted"]
+    sizes = {member.name: member.price.size_mb for member in predicted}
+    question = ask([*TINY, f"output={output}", "max_latency_ms=10000", "advise.train=false", "advise.calibration=12"])
+
+    measured = {member.name: member.price for member in advise(question).prices.priced}
+
+    for name, size in sizes.items():
+        assert measured[name].how == "measured"
+        assert size == pytest.approx(measured[name].size_mb, rel=0.02)
+
+
+def test_the_page_shows_the_answer(found: Advice) -> None:
+    page = (found.question.folder / "report.html").read_text()
+
+    assert found.recommended is not None and found.recommended in page
+    assert "max_latency_ms" in page
+
+
+def test_training_is_told_against_the_whole_grid(found: Advice) -> None:
+    assert found.cost.grid_passes == 2 + 3 * 2 + 3 * 2  # one student, and twice two updates of three passes each
+    assert found.cost.passes > 0
+
+
+def test_limits_below_every_price_are_said_before_any_training(output: Path, found: Advice) -> None:
+    before = kept(output)
+    advice = advise(ask([*TINY, f"output={output}", "max_size_mb=0.2", "max_latency_ms=10000"]))
+
+    assert advice.outcome == "nothing fits" and advice.cost.passes == 0
+    assert advice.closest is not None
+    assert [move.limit for move in advice.closest.moves] == ["max_size_mb"]
+    assert "the smallest of 8 candidates has" in advice.reason
+    assert not {key for key in set(kept(output)) - set(before) if key.startswith(("distill-", "length_adaptive-"))}
+
+
+def test_memory_below_the_runtimes_own_is_said(output: Path, found: Advice) -> None:
+    advice = advise(ask([*TINY, f"output={output}", "max_memory_mb=5"]))
+
+    assert "the runtime alone takes" in advice.reason
+    assert all(entry.state == "ruled out" for entry in advice.entries())
+
+
+def test_a_metric_above_the_teachers_is_refused_with_exit_code_3(
+    output: Path, found: Advice, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["advise", *TINY, f"output={output}", "min_metric=99.9"]) == 3
+
+    said = capsys.readouterr()
+    assert "error: nothing fits: the teacher itself has accuracy" in said.err
+    assert "min_metric from 99.9 to" in said.err
+    assert "report.html" in said.out
+
+
+def test_without_a_search_part_nothing_can_be_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train, dev = (tmp_path / name for name in ("train.csv", "dev.csv"))
+    train.write_text("text,label\na good day,weather\n")
+    dev.write_text("text,label\na bad day,weather\n")
+    words = [word for word in TINY if not word.startswith("data.")]
+    given = ["data=files", f"data.train={train}", f"data.dev={dev}", f"output={tmp_path}", "max_latency_ms=10"]
+
+    assert main(["advise", *words, *given]) == 2
+    assert "has no search part: give data.search above 0, or advise.train=false" in capsys.readouterr().err

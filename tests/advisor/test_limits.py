@@ -1,0 +1,63 @@
+"""Limits: what misses them, what is closest, which one would have to move, and what a predicted price can tell."""
+
+from __future__ import annotations
+
+from compressor.advisor.limits import Limit, closest, limits_of, missed
+from compressor.advisor.prices import Price, borderline, ruled_out_by
+from compressor.config.run import GateSettings
+
+LIMITS = [Limit("min_metric", 80.0), Limit("max_latency_ms", 10.0), Limit("max_size_mb", 20.0)]
+
+
+def values(metric: float | None, latency: float, size: float) -> dict[str, float | None]:
+    return {"min_metric": metric, "max_latency_ms": latency, "max_size_mb": size}
+
+
+def price(p50: float, how: str = "predicted", size: float = 5.0) -> Price:
+    return Price(p50, 60.0, size, how)  # type: ignore[arg-type]
+
+
+def test_limits_are_the_gates_that_are_set() -> None:
+    gates = GateSettings(min_metric=80.0, max_memory_mb=100.0)
+
+    assert [limit.name for limit in limits_of(gates)] == ["min_metric", "max_memory_mb"]
+
+
+def test_what_is_not_known_misses_nothing() -> None:
+    assert [limit.name for limit in missed(values(79.0, 10.0, 30.0), LIMITS)] == ["min_metric", "max_size_mb"]
+    assert missed(values(None, 10.0, 20.0), LIMITS) == []
+
+
+def test_the_closest_is_the_one_whose_worst_miss_is_the_smallest() -> None:
+    found = closest({"far": values(85.0, 20.0, 5.0), "near": values(78.0, 10.5, 5.0)}, LIMITS)
+
+    assert found is not None and found.candidate == "near"
+    assert [(move.limit, move.to) for move in found.moves] == [("min_metric", 78.0), ("max_latency_ms", 10.5)]
+    assert [(move.limit, move.to, move.candidate) for move in found.alone] == [("max_latency_ms", 20.0, "far")]
+    assert found.said() == (
+        "the closest is near, for which min_metric from 80 to 78 (near) and max_latency_ms from 10 to 10.5 (near) must "
+        "move; alone would do: max_latency_ms from 10 to 20 (far)"
+    )
+
+
+def test_where_nothing_was_judged_nothing_is_closest() -> None:
+    assert closest({}, LIMITS) is None
+
+
+def test_a_predicted_price_rules_out_only_beyond_its_margin() -> None:
+    assert ruled_out_by(price(12.0), LIMITS, 0.2) == []
+    assert [limit.name for limit in ruled_out_by(price(13.0), LIMITS, 0.2)] == ["max_latency_ms"]
+    assert [limit.name for limit in ruled_out_by(price(10.1, "measured"), LIMITS, 0.2)] == ["max_latency_ms"]
+
+
+def test_a_counted_size_rules_out_at_once() -> None:
+    assert [limit.name for limit in ruled_out_by(price(1.0, size=20.5), LIMITS, 0.2)] == ["max_size_mb"]
+
+
+def test_what_is_near_a_limit_is_measured_the_nearest_first() -> None:
+    prices = {
+        "known": price(10.0, "measured"), "near": price(11.0), "nearer": price(9.6), "fast": price(2.0),
+        "slow": price(20.0), "large": price(10.0, size=40.0),
+    }  # fmt: skip
+
+    assert borderline(prices, LIMITS, 0.2) == ["nearer", "near"]

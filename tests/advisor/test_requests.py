@@ -1,0 +1,69 @@
+"""The words of a question: what is understood, what is refused, and what comes of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from compressor.advisor.candidates import Candidate, Shape
+from compressor.advisor.requests import ask, command, of_candidate, own_words, write_recipe
+from compressor.errors import CompressorError, RequestError
+from compressor.request import build
+
+TASK = "task=text-classification"
+
+
+def test_limits_become_gates_and_decide_the_goal() -> None:
+    fast = ask([TASK, "min_metric=80", "max_size_mb=20"])
+    good = ask([TASK, "max_latency_ms=5"])
+
+    assert (fast.request.gates.min_metric, fast.request.gates.max_size_mb) == (80, 20)
+    assert fast.request.gates.max_metric_drop is None
+    assert (fast.goal, good.goal) == ("latency", "metric")
+    assert ask([TASK, "min_metric=80", "advise.prefer=metric"]).goal == "metric"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["max_latency_ms=5"], "advise needs task=NAME"),
+        ([TASK], "advise needs a limit"),
+        ([TASK, "min_metric=101"], "min_metric = 101 is above 100 points"),
+        ([TASK, "max_latency_ms=-1"], "'max_latency_ms' = -1 is not possible"),
+        ([TASK, "recipe=minilm", "max_latency_ms=5"], "'recipe' belongs to a run"),
+        ([TASK, "max_latency_ms=5", "advise.etta=3"], "unknown key 'advise.etta'.*did you mean 'advise.eta'"),
+        ([TASK, "max_latency_ms=5", "advise.grid.layer=[1.0]"], "did you mean 'layers'"),
+        ([TASK, "max_latency_ms=5", "advise.calibration=20"], "'calibration' = 20 is not possible"),
+        ([TASK, "max_latency_ms=5", "advise.grid.layers=[1.0,1.5]"], "'grid.layers.1' = 1.5 is not possible"),
+        ([TASK, "max_memory_mb=99999999"], "is more than the device 'host' has"),
+    ],
+)
+def test_what_cannot_be_asked_is_said_before_any_work(words: list[str], message: str) -> None:
+    with pytest.raises(CompressorError, match=message) as caught:
+        ask(words)
+    assert caught.value.exit_code == 2
+
+
+def test_a_candidates_file_gives_the_run_that_was_trained(tmp_path: Path) -> None:
+    question = ask([TASK, "max_latency_ms=5", f"output={tmp_path}", "seed=7", "advise.distill.epochs=2.0"])
+    candidate = Candidate(Shape(0, 2, 4, heads=0.5, feed_forward=0.5, adaptive=True), "dynamic_int8", 0.8)
+    inline = of_candidate(question.request, candidate, question.settings)
+
+    file = write_recipe(question, candidate)
+    asked = build(own_words(question, candidate), config_dirs=[str(question.folder)])
+
+    assert file == question.folder / "recipe" / "advised-l2-w50-k80-int8.yaml"
+    assert (asked.stages, asked.passes) == (inline.stages, inline.passes)
+    assert (asked.recipe.name, asked.seed, asked.gates, asked.output) == (
+        inline.recipe.name, 7, inline.gates, tmp_path,
+    )  # fmt: skip
+    assert asked.place == inline.place
+    assert command(question, candidate)[:2] == ["--config-dir", str(question.folder)]
+
+
+def test_settings_of_a_stage_that_do_not_exist_are_named() -> None:
+    question = ask([TASK, "max_latency_ms=5", "advise.distill.epoch=2"])
+
+    with pytest.raises(RequestError, match="unknown key 'epoch' in advise.distill: did you mean 'epochs'"):
+        of_candidate(question.request, Candidate(Shape(0, 2, 4), "float32"), question.settings)
