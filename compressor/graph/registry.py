@@ -67,7 +67,7 @@ PASSES: dict[str, PassSpec] = {
             changes="size, speed",
             settings="compressor.graph.passes.quantize.settings:QuantizeSettings",
             run="compressor.graph.passes.quantize.quantize:run",
-            version=3,
+            version=4,
             reads=("calibration", "search"),
             flat=True,
         ),

@@ -6,23 +6,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch.nn import functional
 
 from compressor.errors import CheckpointError, RequestError
+from compressor.graph.context import PassContext
 from compressor.graph.export import export
+from compressor.graph.passes.quantize.settings import QuantizeSettings
+from compressor.graph.registry import pass_spec, run_pass
 from compressor.models import checkpoint, macs
 from compressor.models.convolutional import Convolution
 from compressor.models.recurrent import RecurrentEncoder
 from compressor.models.structure import Convolutional, Recurrent, Structure
+from compressor.progress import Silent
 from compressor.stages.context import Checkpoint
 from compressor.stages.distill.settings import StudentSettings
 from compressor.stages.distill.shape import student_config
 from compressor.stages.registry import STAGES
 from tests.models.conftest import make_inputs
 from tests.models.test_widths import run
-from tests.stages.distill.conftest import make_tokenizer, model_config, tiny_task
+from tests.stages.distill.conftest import make_context, make_tokenizer, model_config, tiny_task
 
 KINDS: list[Any] = ["bilstm", "cnn"]
 
@@ -61,6 +66,28 @@ def test_batches_are_rows_one_by_one_in_pytorch_and_onnx(kind: Any, task: str, t
             np.testing.assert_allclose(array[row][real], alone[name][0], atol=1e-4)
     first = tiny_task(task).output_names[0]
     assert float(together[first].std(dim=0).max()) > 1e-3
+
+
+@pytest.mark.parametrize("task", ["text-classification", "question-answering", "token-classification"])
+@torch.no_grad()
+def test_a_bilstm_becomes_int8(task: str, tmp_path: Path) -> None:
+    model = make_student("bilstm", task=task, hidden_size=64, embedding_size=48, layers=2)
+    checkpoint.save(model, make_tokenizer([f"w{number}" for number in range(34)]), tmp_path / "checkpoint")
+    source = Checkpoint(tmp_path / "checkpoint", "key")
+    export(source, tiny_task(task), tmp_path / "graph.onnx", opset=17, dial="fixed")
+    context = make_context(tmp_path, tiny_task(task), source)
+    ours = PassContext(
+        task=context.task, data=context.data, tokenizer=checkpoint.load_tokenizer(source.path), checkpoint=source,
+        device=context.device, seed=0, progress=Silent(),
+    )  # fmt: skip
+    settings = QuantizeSettings(backend="onnxruntime", mode="dynamic", smooth="off", embeddings="keep")
+    result = run_pass(pass_spec("quantize"), tmp_path / "graph.onnx", tmp_path / "int8.onnx", settings, ours)
+    kinds = [node.op_type for node in onnx.load(result.path).graph.node]
+    assert kinds.count("DynamicQuantizeLSTM") == 2 and "LSTM" not in kinds
+    ids, mask = make_inputs(4, 12)
+    mask[1, 7:] = 0
+    for exact, rounded in zip(run(tmp_path / "graph.onnx", ids, mask), run(result.path, ids, mask), strict=True):
+        assert 0 < np.abs(exact - rounded)[0].max() < 0.1 * np.abs(exact)[0].max()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -11,11 +11,12 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto,
 
 from compressor.errors import RequestError
 
-WEIGHT_INPUT: Mapping[str, int] = {"MatMul": 1, "Gemm": 1, "Attention": 1}
-"""Which input of a product holds its weights [in, out]."""
+WEIGHT_INPUT: Mapping[str, int] = {"MatMul": 1, "Gemm": 1, "Attention": 1, "LSTM": 1}
+"""Which input of a product holds its weights [in, out]; of an LSTM those of its input, [directions, 4·hidden, in]."""
 INTEGER_OPS = frozenset(
-    {"MatMulInteger", "QLinearMatMul", "QGemm", "QAttention", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"}
-)
+    {"MatMulInteger", "QLinearMatMul", "QGemm", "QAttention", "DynamicQuantizeMatMul", "MatMulIntegerToFloat",
+     "DynamicQuantizeLSTM"}
+)  # fmt: skip
 """Products that compute in int8 by themselves."""
 WEIGHTS_ONLY = "MatMulNBits"
 """The product of float activations and weights of few bits."""
@@ -93,13 +94,22 @@ def products(model: ModelProto) -> list[Product]:
             position = WEIGHT_INPUT.get(node.op_type)
             if position is not None and len(node.input) > position:
                 weight = known.get(node.input[position])
-                if weight is not None and weight.data_type == TensorProto.FLOAT and len(weight.dims) == 2:
-                    found.append(Product(node, weight.name, weight.dims[0], weight.dims[1], in_body))
+                shape = None if weight is None else _rows_and_columns(node, weight)
+                if weight is not None and shape is not None:
+                    found.append(Product(node, weight.name, *shape, in_body))
             for body in bodies(node):
                 visit(body, known, True)
 
     visit(model.graph, {}, False)
     return found
+
+
+def _rows_and_columns(node: NodeProto, weight: TensorProto) -> tuple[int, int] | None:
+    """Inputs and outputs of a product's weights; None: they are none that can be quantized."""
+    if weight.data_type != TensorProto.FLOAT or len(weight.dims) != (3 if node.op_type == "LSTM" else 2):
+        return None
+    first, second = weight.dims[-2:]
+    return (second, first) if node.op_type == "LSTM" else (first, second)
 
 
 def integer_products(model: ModelProto) -> int:

@@ -72,8 +72,8 @@ def _quantize(
     model: onnx.ModelProto, target: Path, scheme: Scheme, settings: QuantizeSettings, context: PassContext
 ) -> dict[str, Any]:
     notes: dict[str, Any] = {"scheme": dataclasses.asdict(scheme)}
-    dynamic = scheme.mode == "dynamic"  # it alone reaches into If, and into the fused operator Attention
-    op_types = [kind for kind in settings.op_types if dynamic or kind != "Attention"]
+    dynamic = scheme.mode == "dynamic"  # it alone reaches into If, into the fused operator Attention, and into LSTM
+    op_types = [kind for kind in settings.op_types if dynamic or kind not in ("Attention", "LSTM")]
     chosen, left = choose_products(model, settings, op_types=op_types, in_bodies=dynamic)
     wanted = len(chosen)
     if settings.embeddings != "keep":

@@ -31,8 +31,8 @@ class QuantizeSettings:
     activation_symmetric: bool | None = None  # static: zero point at zero
     weight_type: Literal["int8", "uint8"] = "int8"
     embeddings: Literal["auto", "keep", "int8"] = "auto"  # auto: int8 where they are a plain look-up
-    op_types: list[Literal["MatMul", "Gemm", "Attention"]] = dataclasses.field(
-        default_factory=lambda: ["MatMul", "Gemm", "Attention"]
+    op_types: list[Literal["MatMul", "Gemm", "Attention", "LSTM"]] = dataclasses.field(
+        default_factory=lambda: ["MatMul", "Gemm", "Attention", "LSTM"]
     )
     exclude: list[str] = dataclasses.field(default_factory=list)
     layout: Literal["auto", "qdq", "integer"] = "auto"  # static; auto: integer products on the CPU provider
