@@ -21,13 +21,17 @@ from compressor.disk import write_text
 from compressor.models.locate import locate
 from compressor.request import PassEntry, Request, StageEntry
 
-EXPORT_VERSION = 3
+EXPORT_VERSION = 4
 """Raised when the export makes another graph of the same checkpoint and settings."""
 
 _TRAINING = ("torch", "transformers", "tokenizers", "accelerate")
 _EXPORT = ("torch", "transformers", "optimum", "optimum-onnx", "onnx")
 _PASSES = ("onnx", "onnxruntime", "nncf", "neural-compressor")
-_DESCRIBING = ("description", "why", "sources", "identity", "power")  # of a device; change no file
+_DESCRIBING = (
+    "description", "why", "sources", "identity", "power", "runtime_newest", "oldest_python", "emulated_cpu",
+    "host", "python", "system_memory_mb",
+)  # fmt: skip
+"""Settings of a device that change no file."""
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,11 @@ class Identity:
     """How to recognise the device from inside it; every given line must hold."""
 
     machine: list[str] = dataclasses.field(default_factory=list)  # `uname -m`, any of these
+    cpu_contains: list[str] = dataclasses.field(default_factory=list)  # text in the processor's name, any of these
     cpu_flags: list[str] = dataclasses.field(default_factory=list)  # all of these in /proc/cpuinfo
+    cpu_lacks: list[str] = dataclasses.field(default_factory=list)  # none of these in /proc/cpuinfo
     board_contains: str | None = None  # text in /proc/device-tree/model
+    paths: list[str] = dataclasses.field(default_factory=list)  # all are there; looked for on this machine only
 
 
 @settings
@@ -35,10 +38,13 @@ class DeviceProfile:
     description: str
     runtime: Literal["onnxruntime"] = "onnxruntime"  # the only one so far: a profile for another is refused
     runtime_version: Version | None = None  # the oldest that the device may have; None: not known
+    runtime_newest: Version | None = None  # the newest that is to be had for it; None: as new as any
+    oldest_python: Version | None = None  # that its system brings
     providers: list[Provider]
     identity: Identity = dataclasses.field(default_factory=Identity)
     threads: Count | None = None  # None: all cores of the machine
     memory_mb: Positive | None = None  # of the whole device; gates.max_memory_mb cannot be above it
+    emulated_cpu: str | None = None  # QEMU's model of its 64-bit Arm cores: the same instruction sets
     number_format: NumberFormat = "float32"
     activation_signed: bool = False  # static int8: signed activations
     activation_symmetric: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from pathlib import Path
 
 from compressor.config.device import DeviceProfile
 from compressor.devices import host
@@ -16,7 +17,12 @@ def is_this_machine(profile: DeviceProfile) -> bool:
         return False
     if identity.machine and platform.machine() not in identity.machine:
         return False
-    if not set(identity.cpu_flags) <= cpu_flags():
+    if not set(identity.cpu_flags) <= cpu_flags() or set(identity.cpu_lacks) & cpu_flags():
+        return False
+    name = host.cpu_model().lower()
+    if identity.cpu_contains and not any(text.lower() in name for text in identity.cpu_contains):
+        return False
+    if not all(Path(path).exists() for path in identity.paths):
         return False
     return identity.board_contains is None or identity.board_contains.lower() in host.board().lower()
 

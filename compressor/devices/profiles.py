@@ -13,6 +13,7 @@ import yaml
 from compressor.config.device import DeviceProfile, Identity, Provider
 from compressor.config.schema import parse
 from compressor.devices import host
+from compressor.devices.likeness import filled_in
 from compressor.errors import RequestError, UnknownNameError
 from compressor.processor import cpu_flags
 
@@ -29,21 +30,24 @@ def available(folders: Iterable[Path]) -> dict[str, Path]:
 
 
 def load(name: str, folders: Iterable[Path]) -> DeviceProfile:
-    """Read the profile `name` from the first of `folders` that has `<name>.yaml`.
+    """Read the profile `name` from the first of `folders` that has `<name>.yaml`, and those that it is `like`.
 
     Raises `UnknownNameError` with the nearest name, and `RequestError` for a file that is not a profile.
     """
     files = available(folders)
     if name not in files:
         raise UnknownNameError("device", name, files)
-    path = files[name]
+    return resolve({"name": name, **filled_in(name, files, _read)}, where=str(files[name]))
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise RequestError(f"{path}: not a readable device profile: {error}") from error
     if not isinstance(values, dict):
         raise RequestError(f"{path}: a device profile is a mapping of settings, this is {type(values).__name__}.")
-    return resolve({"name": name, **values}, where=str(path))
+    return values
 
 
 def resolve(values: Mapping[str, Any], *, where: str) -> DeviceProfile:

@@ -24,6 +24,16 @@ def replace_lowest_numbers(model: onnx.ModelProto) -> int:
     return changed
 
 
+def drop_empty_axes(graph: onnx.GraphProto) -> None:
+    """Take away `axes` without an axis, which means the same to a reduction and which ONNX Runtime 1.16 refuses."""
+    for node in graph.node:
+        for attribute in list(node.attribute):
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                drop_empty_axes(attribute.g)
+            elif attribute.name == "axes" and attribute.type == onnx.AttributeProto.INTS and not attribute.ints:
+                node.attribute.remove(attribute)
+
+
 def to_initializers(graph: onnx.GraphProto, element_type: int | None = None) -> None:
     """Turn the graph's Constant nodes (not those of bodies) into initializers; only of one element type if given."""
     for node in [node for node in graph.node if node.op_type == "Constant"]:

@@ -12,7 +12,7 @@ from compressor.errors import ExportError
 from compressor.graph import metadata
 from compressor.graph.adaptive.expand import expand
 from compressor.graph.adaptive.rows import traced_in_rows
-from compressor.graph.constants import replace_lowest_numbers
+from compressor.graph.constants import drop_empty_axes, replace_lowest_numbers
 from compressor.graph.dial import BLOCKS_RUN, KEEP, TRACED_SETTING, Dial, install, install_depth
 from compressor.graph.files import load, save
 from compressor.graph.linear import split_gemms
@@ -89,6 +89,7 @@ def export(checkpoint: Checkpoint, task: Task, target: Path, *, opset: int, dial
 def finish(graph: onnx.ModelProto, target: Path, outputs: dict[str, Axes], facts: dict[str, str]) -> None:
     """Bring a traced graph into the form of all our graphs and write it: masks, names of axes, IR version, metadata."""
     replace_lowest_numbers(graph)
+    drop_empty_axes(graph.graph)
     _name_axes(graph, outputs)
     graph.ir_version = helper.find_min_ir_version_for(list(graph.opset_import))
     graph.producer_name = "compressor"

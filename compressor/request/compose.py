@@ -15,6 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from compressor.devices.likeness import LIKE, filled_in
 from compressor.errors import RequestError, UnknownNameError
 from compressor.request.folders import GROUPS, choices, config_file
 from compressor.request.overrides import Overrides
@@ -56,13 +57,22 @@ def _register(files: Mapping[str, Mapping[str, Path]], chosen: Sequence[Path]) -
         store.repo.pop(group, None)
         for name, file in members.items():
             try:
-                store.store(name=name, group=group, node=read_yaml(file))
+                store.store(name=name, group=group, node=_choice(name, members))
             except RequestError:
                 if file in chosen:
                     raise
     primary = "compressor_request"
     store.store(name=primary, node=read_yaml(config_file()))
     return primary
+
+
+def _choice(name: str, members: Mapping[str, Path]) -> Any:
+    """A choice's settings; one that says `like: NAME` has those of the other one under its own."""
+    node = read_yaml(members[name])
+    if LIKE not in node:
+        return node
+    plain = lambda file: cast(dict[str, Any], OmegaConf.to_container(read_yaml(file)))  # noqa: E731
+    return OmegaConf.create(filled_in(name, members, plain))
 
 
 def read_yaml(file: Path) -> Any:

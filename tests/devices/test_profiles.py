@@ -6,6 +6,7 @@ import pytest
 from compressor.devices import host, identity, profiles
 from compressor.errors import RequestError, UnknownNameError
 from compressor.processor import cpu_flags
+from compressor.request import build
 
 CONF = Path(__file__).parents[2] / "conf" / "device"
 
@@ -66,6 +67,46 @@ def test_a_users_folder_comes_first(tmp_path):
     assert set(profiles.available([tmp_path, CONF, tmp_path / "none"])) >= {"jetson", "host"}
 
 
+def write(folder: Path, **profiles: str) -> None:
+    for name, text in profiles.items():
+        (folder / f"{name}.yaml").write_text(text)
+
+
+def test_a_profile_that_is_like_another_has_its_lines_and_its_own(tmp_path):
+    write(
+        tmp_path,
+        mine="like: middle\nthreads: 1\nidentity: {board_contains: null}\nproviders: [CUDAExecutionProvider]\n",
+        middle="like: raspberry_pi_4\nmemory_mb: 1024\n",
+    )
+    ours, mine = profiles.load("raspberry_pi_4", [CONF]), profiles.load("mine", [tmp_path, CONF])
+    assert (mine.name, mine.threads, mine.memory_mb, mine.why) == ("mine", 1, 1024, ours.why)
+    assert mine.identity.machine == ["aarch64"] and mine.identity.board_contains is None
+    assert [provider.name for provider in mine.providers] == ["CUDAExecutionProvider"]
+    (tmp_path / "device").mkdir()
+    write(tmp_path / "device", mine="like: jetson\nthreads: 3\n")
+    request = build(["device=mine", "device.memory_mb=99"], config_dirs=[str(tmp_path)])
+    assert (request.device.name, request.device.threads, request.device.memory_mb) == ("mine", 3, 99)
+    assert request.device.number_format == "float16"
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"mine": "like: mine\n"}, r"mine.yaml: 'like' goes round in a circle: mine -> mine\."),
+        ({"mine": "like: b\n", "b": "like: c\n", "c": "like: b\n"}, "in a circle: mine -> b -> c -> b"),
+        ({"mine": "like: jetsn\n"}, r"unknown device 'jetsn' in .*mine.yaml: like: did you mean 'jetson'"),
+        ({"mine": "like: [a]\n"}, r"'like' = \['a'\] is not possible: give the name of a profile"),
+    ],
+)
+def test_a_bad_likeness_is_one_clear_error(tmp_path, files, message):
+    (tmp_path / "device").mkdir()
+    write(tmp_path / "device", **files)
+    with pytest.raises(RequestError, match=message):
+        profiles.load("mine", [tmp_path / "device", CONF])
+    with pytest.raises(RequestError, match=message):
+        build(["device=mine"], config_dirs=[str(tmp_path)])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -92,7 +133,14 @@ def test_a_profile_without_identity_is_never_this_machine():
 
 @pytest.mark.parametrize(
     "lines",
-    [{"machine": ["vax"]}, {"cpu_flags": ["no_such_flag"]}, {"board_contains": "No Such Board"}],
+    [
+        {"machine": ["vax"]},
+        {"cpu_contains": ["No Such Processor"]},
+        {"cpu_flags": ["no_such_flag"]},
+        {"cpu_lacks": sorted(cpu_flags())[:1]},
+        {"board_contains": "No Such Board"},
+        {"paths": ["/no/such/file"]},
+    ],
 )
 def test_every_line_of_an_identity_must_hold(lines):
     here = {"machine": [platform.machine()]}

@@ -94,7 +94,12 @@ def device(provider: str = "CPUExecutionProvider") -> DeviceProfile:
 
 
 def fuse(
-    source: Path, folder: Path, layout: str = "auto", provider: str = "CPUExecutionProvider", task: Task | None = None
+    source: Path,
+    folder: Path,
+    layout: str = "auto",
+    provider: str = "CPUExecutionProvider",
+    task: Task | None = None,
+    profile: DeviceProfile | None = None,
 ) -> PassResult:
     """Run the pass on an exported graph of the checkpoint `folder`."""
     context = PassContext(
@@ -102,7 +107,7 @@ def fuse(
         data=SimpleNamespace(),  # type: ignore[arg-type]
         tokenizer=SimpleNamespace(),  # type: ignore[arg-type]
         checkpoint=Checkpoint(folder, "key"),
-        device=device(provider),
+        device=profile or device(provider),
         seed=0,
         progress=Silent(),
     )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
+import onnx
 import pytest
 
+from compressor.config.device import DeviceProfile
 from compressor.errors import FusionError, PassError
 from compressor.graph.files import load, save
 from compressor.models import checkpoint as checkpoints
@@ -15,6 +19,7 @@ from tests.graph.exported import (
     LAYERS,
     TASKS,
     adaptive_settings,
+    device,
     difference,
     export_model,
     fuse,
@@ -126,3 +131,42 @@ def test_what_is_left_is_used(tmp_path: Path) -> None:
     graph = load(fuse(export_model(tmp_path, task), tmp_path).path).graph
     types = Counter(node.op_type for node in graph.node)
     assert types["If"] == LAYERS and not types["Softmax"] and not types["Erf"]
+
+
+def old_device(version: str) -> DeviceProfile:
+    return dataclasses.replace(device(), runtime_version=version)
+
+
+def every_node(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            yield from every_node(attribute.g)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_an_old_runtime_gets_no_operator_that_it_lacks(family: str, adaptive: bool, tmp_path: Path) -> None:
+    """ONNX Runtime 1.14 has no MultiHeadAttention on the CPU, and that of 1.15 computes something else."""
+    task = task_of("text-classification")
+    settings = adaptive_settings("text-classification") if adaptive else None
+    folder = save_model(tmp_path / family, family, task, settings)
+    plain = export_model(folder, task, opset=15)
+    fused = fuse(plain, folder, task=task, profile=old_device("1.15"))
+    assert "MultiHeadAttention" not in {node.op_type for node in every_node(load(fused.path).graph)}
+    assert fused.notes["fused"]["gelu"] == LAYERS + (family == "electra")
+    for mask in masks().values():
+        inputs, real = inputs_of(mask), mask.any(axis=1)
+        before, after = run_graph(plain, inputs), run_graph(fused.path, inputs)
+        assert difference([value[real] for value in before], [value[real] for value in after]) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("version", "opset", "message"),
+    [("1.15", 17, "needs ONNX Runtime 1.16, and the device 'here' may have 1.15"), ("1.16", 15, "needs opset 17")],
+)
+def test_rows_are_refused_where_they_cannot_be(version: str, opset: int, message: str, tmp_path: Path) -> None:
+    task = task_of("text-classification")
+    folder = save_model(tmp_path / "bert", "bert", task, None)
+    with pytest.raises(PassError, match=message):
+        fuse(export_model(folder, task, opset=opset), folder, "rows", task=task, profile=old_device(version))

@@ -16,8 +16,13 @@ from compressor.graph.passes.fuse.gelu import fuse_gelu
 from compressor.models.widths import layer_widths
 
 
-def fuse(model: onnx.ModelProto, config: Mapping[str, Any]) -> dict[str, int]:
-    """Rewrite a graph in place; how many attentions and GELUs were fused."""
+def fuse(model: onnx.ModelProto, config: Mapping[str, Any], *, attention: bool = True) -> dict[str, int]:
+    """Rewrite a graph in place; how many attentions and GELUs were fused.
+
+    `attention`: False leaves attention as plain products, for runtimes without the operator.
+    """
+    if not attention:
+        return {"gelu": fuse_gelu(model.graph)}
     fused = 0
     for layer, width in enumerate(layer_widths(config)):
         fused += _fuse_layer(model, LAYER.format(layer), width.heads, width.head_size)

@@ -12,18 +12,18 @@ from onnx import helper
 
 from compressor.config.device import DeviceProfile
 from compressor.config.run import TEXT_TASKS, TaskName
+from compressor.config.runtime import OLDEST_ATTENTION, ROWS_OPSET, fuse_layout, has_attention
 from compressor.errors import FusionError, PassError
 from compressor.graph.builder import MICROSOFT
 from compressor.graph.context import PassContext, PassResult
 from compressor.graph.files import load, save
 from compressor.graph.passes.fuse import adaptive, stock
 from compressor.graph.passes.fuse.cleanup import prune
+from compressor.graph.passes.fuse.gelu import fuse_gelu
 from compressor.graph.passes.fuse.settings import FuseSettings
 from compressor.models.checkpoint import read_config
 from compressor.models.families import family_of
 from compressor.models.structure import Structure
-
-CPU = "CPUExecutionProvider"
 
 
 def run(source: Path, target: Path, settings: object, context: PassContext) -> PassResult:
@@ -33,7 +33,6 @@ def run(source: Path, target: Path, settings: object, context: PassContext) -> P
         FusionError: A fusion found fewer or more places than the architecture has.
         PassError: The graph is fused already.
     """
-    layout = _layout(cast(FuseSettings, settings), context.device)
     config = read_config(context.checkpoint.path)
     if Structure.from_config(config).other_encoder:
         shutil.copyfile(source, target)
@@ -41,10 +40,17 @@ def run(source: Path, target: Path, settings: object, context: PassContext) -> P
     model = load(source)
     if any(node.domain == MICROSOFT for node in model.graph.node):
         raise PassError(f"{source} holds fused operators already: run `fuse` once, right after the export.")
+    opset = next(entry.version for entry in model.opset_import if entry.domain == "")
+    asked = cast(FuseSettings, settings).layout
+    layout = fuse_layout(context.device, opset) if asked == "auto" else asked
+    new = has_attention(context.device)
     if not Structure.from_config(config).computes_as_stock:
-        found = adaptive.fuse(model, config)
+        found = adaptive.fuse(model, config, attention=new)
     elif layout == "rows":
+        _check_rows(context.device, opset)
         found = stock.fuse_in_rows(model, config)
+    elif not new and family_of(config).model_type == "distilbert":
+        found = {"gelu": fuse_gelu(model.graph)}  # ONNX Runtime's optimizer does not find its attention
     else:
         model, found = stock.fuse_with_onnxruntime(model, config)
     check_counts(found, expected(config, context.task.name, found))
@@ -79,11 +85,16 @@ def check_counts(found: Mapping[str, int], demanded: Mapping[str, int]) -> None:
             )
 
 
-def _layout(settings: FuseSettings, device: DeviceProfile) -> str:
-    if settings.layout != "auto":
-        return settings.layout
-    first = device.providers[0].name if device.providers else CPU
-    return "rows" if first == CPU else "onnxruntime"
+def _check_rows(device: DeviceProfile, opset: int) -> None:
+    """Raise a `PassError` for a device whose runtime lacks what the layout needs, or a graph that is too old for it."""
+    if not has_attention(device):
+        oldest = ".".join(map(str, OLDEST_ATTENTION))
+        raise PassError(
+            f"fuse: layout rows needs ONNX Runtime {oldest}, and the device '{device.name}' may have "
+            f"{device.runtime_version} (device.runtime_version): leave the layout at auto."
+        )
+    if opset < ROWS_OPSET:
+        raise PassError(f"fuse: layout rows needs opset {ROWS_OPSET}, and the graph has {opset}: leave layout at auto.")
 
 
 def _declare(model: onnx.ModelProto) -> None:
