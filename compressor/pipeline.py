@@ -125,6 +125,7 @@ def conclude(steps: Steps, rows: Sequence[Row], graph: Graph, request_key: str) 
     from compressor.artifact.config import stock_config
     from compressor.assemble import facts, manifest_of
     from compressor.models.config_file import read_config
+    from compressor.report.page import render_run
 
     request, checkpoint = steps.request, graph.checkpoint.path
     verdicts = gates.judge(request.gates, facts(steps, rows), is_this_machine(request.device))
@@ -132,7 +133,9 @@ def conclude(steps: Steps, rows: Sequence[Row], graph: Graph, request_key: str) 
     try:
         gates.require(verdicts)
     except GateRefusedError as refusal:
-        report = write.write_refused(request.output, request.place, manifest, str(refusal))
+        report = write.write_refused(
+            request.output, request.place, manifest, render_run(manifest, refused=str(refusal))
+        )
         message = (
             f"{refusal}. The report is {report / 'report.html'}. Train longer, choose a gentler recipe, or move the "
             "limit (gates.NAME=VALUE, null switches it off)."
@@ -144,6 +147,7 @@ def conclude(steps: Steps, rows: Sequence[Row], graph: Graph, request_key: str) 
         config=stock_config(read_config(checkpoint), steps.task),
         tokenizer=checkpoint,
         manifest=manifest,
+        page=render_run,
         overwrite=request.overwrite,
     )
     write.drop_refused(request.output, request.place)

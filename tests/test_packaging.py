@@ -44,7 +44,7 @@ def test_recipes_profiles_and_the_demo_are_inside(installed: Path) -> None:
         path.name for path in (ROOT / "conf" / "device").glob("*.yaml")
     }
     for file in (ROOT / "compressor").rglob("*"):
-        if file.is_file() and file.suffix in (".py", ".safetensors", ".html", ".md", ".jinja", ".j2"):
+        if file.is_file() and file.suffix in (".py", ".safetensors", ".html", ".md", ".jinja", ".css", ".js"):
             assert (package / file.relative_to(ROOT / "compressor")).is_file(), file
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import compressor
-from compressor.artifact import card, report, sample, swap
+from compressor.artifact import card, sample, swap
 from compressor.artifact.config import copy_tokenizer
 from compressor.artifact.formats import weight_formats
 from compressor.artifact.manifest import NAME, Manifest, read, sha256
@@ -28,12 +28,14 @@ def write_artifact(
     config: Mapping[str, Any],
     tokenizer: Path,
     manifest: Manifest,
+    page: Callable[[Manifest], str],
     overwrite: bool = False,
 ) -> Manifest:
     """Write the artifact folder `target` and return its manifest with the hashes of all files.
 
-    `config` is the stock `config.json`, `tokenizer` a folder with tokenizer files. The folder is verified before it
-    is put in place; an older artifact is replaced only with `overwrite`, and kept if anything fails.
+    `config` is the stock `config.json`, `tokenizer` a folder with tokenizer files, `page` makes `report.html`. The
+    folder is verified before it is put in place; an older artifact is replaced only with `overwrite`, and kept if
+    anything fails.
 
     Raises:
         ArtifactExistsError: `target` is there and `overwrite` is not set, or it is not an artifact of ours.
@@ -52,7 +54,7 @@ def write_artifact(
         shutil.copyfile(str(sample.__file__), folder / "sample.py")
         manifest = dataclasses.replace(manifest, weights=weight_formats(folder / MODEL))
         (folder / "README.md").write_text(card.render(manifest, (folder / MODEL).stat().st_size), encoding="utf-8")
-        (folder / "report.html").write_text(report.render(manifest), encoding="utf-8")
+        (folder / "report.html").write_text(page(manifest), encoding="utf-8")
         hashes = {path.name: sha256(path) for path in sorted(folder.iterdir())}
         finished = dataclasses.replace(manifest, files=hashes)
         (folder / NAME).write_text(finished.to_json(), encoding="utf-8")
@@ -60,14 +62,14 @@ def write_artifact(
     return finished
 
 
-def write_refused(exports: Path, place: Path, manifest: Manifest, reason: str) -> Path:
-    """Keep the report of a run that a gate refused, in `exports/.refused/<place>`; returns that folder.
+def write_refused(exports: Path, place: Path, manifest: Manifest, page: str) -> Path:
+    """Keep the report (`page`) of a run that a gate refused, in `exports/.refused/<place>`; returns that folder.
 
     It holds the report and the manifest, and no model. Raises `StorageError` when the disk refuses.
     """
     target = exports / REFUSED / place
     with swap.building(target) as folder:
-        (folder / "report.html").write_text(report.render(manifest, refused=reason), encoding="utf-8")
+        (folder / "report.html").write_text(page, encoding="utf-8")
         (folder / NAME).write_text(manifest.to_json(), encoding="utf-8")
     return target
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -55,6 +56,9 @@ FIGURES: Mapping[str, Axis] = {
 
 _SAME = 0.005
 """Points within which two figures are the same one, computed twice."""
+
+NOISY = 0.05
+"""Medians of repeated measurements that lie further apart than this share are not one figure."""
 
 OF_SPEED = ("p50_ms", "p90_ms", "p99_ms", "first_call_ms", "tokenization_ms", "peak_memory_mb", "energy_mj")
 
@@ -111,9 +115,23 @@ class Entry:
             metric_name=manifest.metric_name,
             figures=_figures(manifest),
             reason=reason or "; ".join(_missed(gate) for gate in missed),
+            command=tuple(manifest.command),
             folder=folder,
             manifest=manifest,
         )
+
+    @property
+    def noise(self) -> float | None:
+        """How far the medians of the rounds lie apart, as a share of the middle one; None for fewer than two."""
+        rounds = (self.manifest.speed.get("artifact", {}) if self.manifest else {}).get("round_p50_ms") or ()
+        if len(rounds) < 2 or min(rounds) <= 0:
+            return None
+        return float((max(rounds) - min(rounds)) / statistics.median(rounds))
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the machine was too noisy for its latency to be told to `NOISY`."""
+        return self.noise is not None and self.noise > NOISY
 
     def renamed(self, name: str) -> Entry:
         """The same under another name, where several would have one."""

@@ -15,6 +15,7 @@ from compressor.artifact.dial_table import make_dial
 from compressor.artifact.manifest import Manifest, Measurement, StageRow
 from compressor.artifact.write import write_artifact
 from compressor.config.run import TASK_NAMES, TEXT_TASKS, FeatureSettings
+from compressor.report.page import render_run
 from compressor.tasks import Task, make_task
 
 WORDS = [
@@ -125,7 +126,7 @@ class Parts:
 
     def write(self, target: Path, **changes) -> Manifest:
         values = {"model": self.model, "config": self.config, "tokenizer": self.tokenizer, "manifest": self.manifest}
-        return write_artifact(target, **{**values, **changes})
+        return write_artifact(target, page=render_run, **{**values, **changes})
 
 
 def make_parts(folder: Path, name: str, *, dial: str | None = None, multi_label: bool = False) -> Parts:

@@ -1,19 +1,15 @@
-"""The model card and the report."""
+"""The model card, and the dial's table."""
 
 import dataclasses
-import re
-from html.parser import HTMLParser
 
 import numpy as np
 import onnx
 import pytest
 from huggingface_hub import ModelCard
 
-from compressor.artifact import card, report
+from compressor.artifact import card
 from compressor.artifact.dial_table import make_dial
 from compressor.artifact.formats import weight_formats
-from compressor.artifact.manifest import StageRow
-from compressor.artifact.plot import Point, scatter
 
 
 @pytest.fixture
@@ -79,64 +75,6 @@ def test_tables_leave_empty_columns_out_and_escape_bars():
     assert card.table(("a", "b", "c"), [("x|y", None, 1), ("z", None, None)]) == (
         "| a | c |\n| --- | --- |\n| x\\|y | 1 |\n| z | – |"
     )
-
-
-class Tags(HTMLParser):
-    def __init__(self):
-        super().__init__()
-        self.open, self.seen = [], []
-
-    def handle_starttag(self, tag, attrs):
-        self.seen.append((tag, dict(attrs)))
-        if tag not in ("meta", "line", "circle", "br"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        if tag not in ("line", "circle"):
-            assert self.open.pop() == tag
-
-    def handle_startendtag(self, tag, attrs):
-        self.seen.append((tag, dict(attrs)))
-
-
-def test_the_report_is_one_whole_page_that_loads_nothing(manifest):
-    page = report.render(manifest)
-    tags = Tags()
-    tags.feed(page)
-    assert tags.open == []
-    assert not {"script", "link", "img", "iframe"} & {tag for tag, _ in tags.seen}
-    assert not re.search(r"https?://|url\(|@import", page)
-    assert sum(tag == "svg" for tag, _ in tags.seen) == 2  # against MACs and against latency
-    assert sum(tag == "circle" for tag, _ in tags.seen) == 2 * (2 + 4)
-    assert "prefers-color-scheme: dark" in page
-    assert "this machine (a cpu), not jetson" in page and "(not the device)" in page
-    assert "not judged" in page and "macs_60_2" in page
-
-
-def test_the_report_escapes_what_it_is_given(manifest):
-    evil = dataclasses.replace(manifest, stages=[StageRow(name="<script>alert(1)</script>", metric=1.0, macs=5),
-                                                 StageRow(name="b", metric=2.0, macs=9)])  # fmt: skip
-    assert "<script>" not in report.render(evil)
-
-
-def test_the_report_of_a_bare_run(parts):
-    bare = dataclasses.replace(
-        parts["text-classification"].manifest, stages=[], gates=[], measurements=[], agreement=None, dial=None
-    )
-    page = report.render(bare)
-    assert "<svg" not in page and "dial" not in page.split("</style>")[1].split("<h2>The request")[0]
-
-
-def test_plots_put_points_where_they_belong():
-    assert scatter([Point(1, 1, "a", "stage")], x_label="x", y_label="y") == ""
-    svg = scatter(
-        [Point(0, 0, "a", "stage", named=True), Point(10, 5, "b", "dial", named=True)], x_label="x<", y_label="y"
-    )
-    circles = [(float(x), float(y)) for x, y in re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', svg)]
-    assert circles[0][0] < circles[1][0] and circles[0][1] > circles[1][1]
-    assert "x&lt;" in svg and 'text-anchor="end">b<' in svg
-    flat = scatter([Point(0, 3, "a", "stage"), Point(0, 3, "b", "dial")], x_label="x", y_label="y")
-    assert "nan" not in flat and "inf" not in flat
 
 
 def test_dial_rows_get_speaking_names():
