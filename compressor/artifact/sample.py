@@ -279,6 +279,8 @@ def check_depth(value: Any, method: str) -> float:
         raise ValueError("depth = %r is not a number" % (value,)) from None
     if not 0 <= number < float("inf"):
         raise ValueError("depth = %g is not a number from 0 on" % number)
+    if method == "dact" and number > 1:
+        raise ValueError("depth = %g is no margin: give a number from 0 (the promise) to 1 (the first exit)" % number)
     if method == "pabee" and (number < 1 or number != int(number)):
         raise ValueError("depth = %g is no patience: give a whole number of exits, 1 or more" % number)
     return number

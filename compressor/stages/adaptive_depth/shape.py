@@ -48,9 +48,11 @@ def structure_of(settings: AdaptiveDepthSettings) -> AdaptiveDepth:
     """The structure that the stage gives a model.
 
     Raises:
-        RequestError: A patience below one exit.
+        RequestError: A margin above 1, or a patience below one exit.
     """
     setting = DEFAULTS[settings.method] if settings.setting is None else settings.setting
+    if settings.method == "dact" and setting > 1:
+        raise RequestError(f"setting = {setting:g} is no margin: give a number from 0 (the promise) to 1.")
     if settings.method == "pabee" and (setting < 1 or setting != int(setting)):
         raise RequestError(f"setting = {setting:g} is no patience: give a whole number of exits, 1 or more.")
     return AdaptiveDepth(

@@ -214,6 +214,11 @@ def test_a_patience_is_a_whole_number_of_exits(setting: float) -> None:
         structure_of(AdaptiveDepthSettings(method="pabee", setting=setting))
 
 
+def test_a_margin_is_at_most_1() -> None:
+    with pytest.raises(RequestError, match="no margin"):
+        structure_of(AdaptiveDepthSettings(method="dact", setting=1.5))
+
+
 @pytest.mark.parametrize("wrong", [{"tau": -0.1}, {"setting": -1}, {"threshold": 1.5}, {"method": "none"}])
 def test_impossible_settings_are_refused(wrong: Any) -> None:
     with pytest.raises(ValueError):

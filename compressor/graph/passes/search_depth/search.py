@@ -122,6 +122,13 @@ def _session(source: Path, target: Path, name: str, context: PassContext) -> onn
 def _tried(settings: SearchDepthSettings, depth: AdaptiveDepth, layers: int) -> list[float]:
     """The values, in order; of patiences those that fewer exits than there are can confirm."""
     values = sorted(set(settings.candidates or CANDIDATES[depth.method]))
+    wrong = [
+        value for value in values if (depth.method == "dact" and value > 1) or (depth.method == "pabee" and value < 1)
+    ]
+    if wrong:
+        raise RequestError(
+            f"search_depth: candidates {wrong} are none of {depth.method}'s {dial.DEPTH_DIALS[depth.method]}."
+        )
     exits = len(depth.exits_of(layers))
     return [value for value in values if depth.method != "pabee" or value < exits] or values[:1]
 
