@@ -65,7 +65,7 @@ class Bench(TextBench):
 
 def teacher(bench: Bench) -> None:
     """The encoder with a head, fine-tuned."""
-    bench.stage("finetune", "teacher", bench.teacher, epochs=bench.options.epochs, learning_rate=1e-4, batch_size=32)
+    bench.stage("finetune", "teacher", bench.teacher, epochs=bench.options.epochs, learning_rate=1e-4, batch_size=64)
     bench.teacher = Checkpoint(bench.work / "checkpoints" / "teacher", "teacher")
 
 
