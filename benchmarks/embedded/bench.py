@@ -64,6 +64,7 @@ class Bench(Workbench):
             f"seed={self.seed}",
             f"output={self.work / 'exports'}",
             f"measure.rounds={self.options.rounds}",
+            *self.set.budget,
             *self.options.grid,
             *limits,
         ]

@@ -27,6 +27,9 @@ class Set:
     epochs: float  # of the teacher
     search: int  # examples held out to choose by
     runs: tuple[str, ...] = ("whole",)
+    budget: tuple[
+        str, ...
+    ] = ()  # words for the advisor: the full training of a student, where its default is too short
 
     def settings(self, folder: Path, work: Path, run: str) -> DataSettings:
         """The settings of one run, which is `whole` or `<seed>-<fold>`."""
@@ -76,9 +79,22 @@ SETS = {
             _huric,
             epochs=30.0,
             search=100,
+            budget=(
+                "advise.distill.epochs=24",
+                "advise.length_adaptive.epochs=12",
+                "advise.distill.batch_size=16",
+                "advise.length_adaptive.batch_size=16",
+            ),
             runs=tuple(f"{seed}-{fold}" for seed in (1, 2, 3) for fold in range(FOLDS)),
         ),
-        Set("wnut17", "token-classification", _conll("wnut17"), epochs=6.0, search=600),
+        Set(
+            "wnut17",
+            "token-classification",
+            _conll("wnut17"),
+            epochs=6.0,
+            search=600,
+            budget=("advise.distill.epochs=8", "advise.length_adaptive.epochs=4"),
+        ),
         Set("uner_en_ewt", "token-classification", _conll("uner_en_ewt"), epochs=6.0, search=1_000),
     )
 }

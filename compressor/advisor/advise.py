@@ -157,7 +157,7 @@ def _train(
             if name in last
         ]
     if goal == "metric":
-        return finals, first_that_holds(points, holds, limit=settings.finalists) or []
+        return finals, first_that_holds(points, holds, limit=settings.finalists, tolerance=settings.tolerance)
     return finals, cheapest_that_holds(front(points), holds, limit=settings.finalists)
 
 

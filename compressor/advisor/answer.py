@@ -201,7 +201,10 @@ class Advice:
         wrong = ruled_out_by(member.price, self.limits, self.prices.margin)
         if wrong:
             values = member.price.values()
-            reasons = [f"{member.price.how} {limit.said(values[limit.name] or 0.0)}" for limit in wrong]
+            reasons = [
+                f"{member.price.how} {limit.said(value)}" if (value := values[limit.name]) else _out_of_memory(limit)
+                for limit in wrong
+            ]
             return "ruled out", "; ".join(reasons)
         if shape in record.failed:
             return "failed", record.failed[shape]
@@ -251,6 +254,10 @@ class Advice:
             "final": dict(final.values()) if final else None,
             "command": said(command(self.question, member.candidate)),
         }  # fmt: skip
+
+
+def _out_of_memory(limit: Limit) -> str:
+    return f"it does not run in the {limit.value:.0f} MiB that the device has for it"
 
 
 _AXES = {

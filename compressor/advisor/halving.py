@@ -8,7 +8,7 @@ reaches the wanted metric is not known before the training is whole, and then th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -41,12 +41,12 @@ class Point:
 def schedule(shapes: int, eta: int, rounds: int, *, goal: Goal = "metric") -> list[Round]:
     """The rounds for so many shapes: each has `eta` times the budget of the one before, for one shape in `eta`.
 
-    With `latency` the last round begins with all that the one before had, as few of them are then really trained.
-    One shape, or none, is trained in full at once.
+    No round has fewer than two, so that one lucky start decides nothing. With `latency` the last round begins with all
+    that the one before had, as few of them are then really trained. One shape, or none, is trained in full at once.
     """
     if shapes <= 1:
         return [Round(1.0, shapes)]
-    found = [Round(eta ** (index + 1 - rounds), math.ceil(shapes / eta**index)) for index in range(rounds)]
+    found = [Round(eta ** (index + 1 - rounds), max(2, math.ceil(shapes / eta**index))) for index in range(rounds)]
     if goal == "latency" and rounds > 1:
         found[-1] = Round(1.0, found[-2].shapes)
     return found
@@ -106,15 +106,20 @@ def cheapest_that_holds(points: Sequence[Point], holds: Callable[[Point], bool],
     return held
 
 
-def first_that_holds(points: Sequence[Point], holds: Callable[[Point], bool], *, limit: int) -> list[Point]:
-    """Ask the points in order of their metric, of equal ones the cheapest first, until one holds."""
-    for point in sorted(points, key=lambda point: (-point.metric, point.price))[:limit]:
+def first_that_holds(
+    points: Sequence[Point], holds: Callable[[Point], bool], *, limit: int, tolerance: float = 0.0
+) -> list[Point]:
+    """Ask the points in order of their metric until one holds, at most `limit` of them.
+
+    Those that are at most `tolerance` below the best are as good as it is: of these the cheapest is asked first.
+    """
+    best = max((point.metric for point in points), default=0.0)
+
+    def order(point: Point) -> tuple[float, float]:
+        as_good = point.metric >= best - tolerance
+        return (-best if as_good else -point.metric, point.price)
+
+    for point in sorted(points, key=order)[:limit]:
         if holds(point):
             return [point]
     return []
-
-
-def training_share(spent: Mapping[str, float], whole: Mapping[str, float]) -> float:
-    """What was trained as a share of training every shape of the grid in full; each stage counts once."""
-    total = sum(whole.values())
-    return sum(spent.values()) / total if total else 0.0

@@ -107,7 +107,10 @@ def borderline(prices: Mapping[str, Price], limits: Sequence[Limit], margin: flo
 
 
 def ruled_out_by(price: Price, limits: Sequence[Limit], margin: float) -> list[Limit]:
-    """The limits that a price misses for certain: a predicted one by more than the margin. Sizes are counted."""
+    """The limits that a price misses for certain: a predicted one by more than the margin. Sizes are counted.
+
+    What was measured and did not run in the device's memory misses that as a limit.
+    """
     allowed = margin if price.how == "predicted" else 0.0
     values = price.values()
     found = []
@@ -116,4 +119,7 @@ def ruled_out_by(price: Price, limits: Sequence[Limit], margin: float) -> list[L
         slack = min(allowed, 0.01) if limit.name == "max_size_mb" else allowed
         if value is not None and limit.misses_by(value * (1 - slack)) > 0:
             found.append(limit)
+    speed = price.speed or {}
+    if speed.get("fits_memory") is False and not any(limit.name == "max_memory_mb" for limit in found):
+        found.append(Limit("max_memory_mb", float(speed["memory_limit_mb"])))
     return found

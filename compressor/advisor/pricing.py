@@ -21,7 +21,7 @@ from compressor.cache import Cache, make_key
 from compressor.config.run import TEXT_TASKS, TaskName
 from compressor.config.schema import to_mapping
 from compressor.devices import host, inputs, measure
-from compressor.errors import RequestError, StorageError
+from compressor.errors import ExportError, FusionError, PassError, RequestError, StorageError
 from compressor.foretell import final_config, refuse_the_impossible
 from compressor.models import checkpoint as checkpoints
 from compressor.models import macs
@@ -57,11 +57,13 @@ class Pricer:
         self.cache = cache
         self.progress = progress
         self.length = length
+        self.failed: dict[str, str] = {}  # candidates whose graph cannot be made, and why
 
     def measured(self, items: Sequence[Item]) -> dict[str, Price]:
         """Prices by name, all that are not known yet measured in one go, in turn.
 
-        Raises `DeviceError` where the device cannot be reached or a graph does not run.
+        A candidate whose graph cannot be made has none; `failed` says why. Raises `DeviceError` where the device
+        cannot be reached or a graph does not run.
         """
         keys = {item.name: self._key(item) for item in items}
         unknown = [item for item in items if self.cache.find(keys[item.name]) is None]
@@ -70,6 +72,8 @@ class Pricer:
                 self.cache.get_or_make(keys[name], f"price of {name}", lambda output, work, found=found: found)
         prices = {}
         for item in items:
+            if item.name in self.failed:
+                continue
             entry = self.cache.find(keys[item.name])
             if entry is None:
                 raise StorageError(f"the price of {item.name} went out of the cache: is something cleaning it?")
@@ -168,11 +172,15 @@ class Pricer:
                     group[0].steps.features(group[0].steps.teacher), self.length, settings.batch_size
                 )
                 for number, item in enumerate(group):
-                    made = graphs.of([_quick(entry) for entry in item.request.passes])
+                    bar.advance(note=item.name)
+                    try:
+                        made = graphs.of([_quick(entry) for entry in item.request.passes])
+                    except (ExportError, PassError, FusionError) as error:
+                        self.failed[item.name] = str(error)
+                        continue
                     kept = folder / f"{place}-{number}.onnx"
                     shutil.copyfile(made.path, kept)
                     rows.append(measure.Row(item.name, kept, given, made.keep))
-                    bar.advance(note=item.name)
                 shutil.rmtree(work)
             speeds = measure.measure_many(
                 rows, self.request.device, settings, on_step=lambda name: bar.advance(note=name)
@@ -184,29 +192,30 @@ class Pricer:
 def price_all(items: Sequence[Item], impossible: Mapping[str, str], limits: Sequence[Limit], pricer: Pricer) -> Prices:
     """Measure all candidates where they are few; otherwise calibrate, predict, and measure those near a limit."""
     settings = pricer.settings
-    if not items:
-        raise RequestError(f"no candidate of the grid can be made: {next(iter(impossible.values()))}")
+    _require(items, impossible)
     calibration, margin = None, 0.0
     if len(items) <= settings.calibration:
         prices = pricer.measured(items)
     else:
         places = cost_model.choose([pricer.features(item) for item in items], settings.calibration)
-        chosen = [items[place] for place in places]
-        pricer.progress.line(f"pricing {len(items)} candidates from {len(chosen)} measured shapes")
-        known = pricer.measured(chosen)
-        calibration = pricer.calibrate(chosen, known)
+        pricer.progress.line(f"pricing {len(items)} candidates from {len(places)} measured shapes")
+        known = pricer.measured([items[place] for place in places])
+        _require(known, pricer.failed)
+        calibration = pricer.calibrate([item for item in items if item.name in known], known)
         margin = max(settings.margin, calibration.margin)
-        prices = {item.name: known.get(item.name) or pricer.predicted(item, calibration) for item in items}
+        prices = known | {item.name: pricer.predicted(item, calibration) for item in items if item.name not in known}
         near = borderline(prices, limits, margin)[: settings.measured]
         prices |= pricer.measured([item for item in items if item.name in near])
+    _require(prices, pricer.failed)
+    made = [item for item in items if item.name not in pricer.failed]
     measured = [price.speed for price in prices.values() if price.speed]
     baselines = [speed["baseline_memory_mb"] for speed in measured if speed["baseline_memory_mb"]]
     return Prices(
         priced=[
             Priced(item.candidate, item.request, item.config, _macs(item, pricer.length), prices[item.name])
-            for item in items
+            for item in made
         ],
-        impossible=impossible,
+        impossible={**impossible, **pricer.failed},
         calibration=calibration,
         margin=margin,
         measured_on=str(measured[0]["measured_on"]),
@@ -214,6 +223,11 @@ def price_all(items: Sequence[Item], impossible: Mapping[str, str], limits: Sequ
         baseline_mb=min(baselines, default=None),
         length=pricer.length,
     )
+
+
+def _require(there: Sequence[Item] | Mapping[str, Price], reasons: Mapping[str, str]) -> None:
+    if not there:
+        raise RequestError(f"no candidate of the grid can be made: {next(iter(reasons.values()))}")
 
 
 def _random_checkpoint(item: Item, folder: Path) -> Checkpoint:

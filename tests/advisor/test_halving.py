@@ -26,8 +26,8 @@ def point(name: str, metric: float, price: float = 1.0) -> Point:
 
 
 def test_every_round_has_more_budget_for_fewer() -> None:
-    assert schedule(16, 4, 3) == [Round(1 / 16, 16), Round(1 / 4, 4), Round(1.0, 1)]
-    assert schedule(5, 4, 3) == [Round(1 / 16, 5), Round(1 / 4, 2), Round(1.0, 1)]
+    assert schedule(16, 4, 3) == [Round(1 / 16, 16), Round(1 / 4, 4), Round(1.0, 2)]
+    assert schedule(40, 4, 3) == [Round(1 / 16, 40), Round(1 / 4, 10), Round(1.0, 3)]
     assert schedule(16, 4, 3, goal="latency")[-1] == Round(1.0, 4)
     assert schedule(1, 4, 3) == [Round(1.0, 1)]
     assert schedule(7, 4, 1) == [Round(1.0, 7)]
@@ -45,7 +45,7 @@ def test_it_finds_the_best_of_a_noisy_problem_at_a_fraction_of_the_cost() -> Non
     spent += len(names)
 
     assert final[names[0]] >= max(final.values()) - 2.0
-    assert spent / len(final) == pytest.approx(3 / 16)
+    assert spent / len(final) == pytest.approx(4 / 16)
 
 
 def test_ties_go_to_what_was_more_promising_before() -> None:
@@ -120,6 +120,15 @@ def test_the_best_metric_is_asked_first_and_of_equals_the_cheapest() -> None:
     assert [one.name for one in first_that_holds(points, holds, limit=3)] == ["b"]
     assert asked == ["c", "b"]
     assert first_that_holds(points, lambda one: one.name == "a", limit=2) == []
+
+
+def test_what_is_as_good_within_the_tolerance_is_asked_by_its_price() -> None:
+    points = [point("best", 80.0, 9), point("as good", 79.8, 3), point("worse", 79.0, 1)]
+
+    def first(tolerance: float) -> str:
+        return first_that_holds(points, lambda one: True, limit=1, tolerance=tolerance)[0].name
+
+    assert (first(0.0), first(0.3), first(1.0)) == ("best", "as good", "worse")
 
 
 def test_spread_has_both_ends() -> None:

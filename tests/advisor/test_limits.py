@@ -61,3 +61,10 @@ def test_what_is_near_a_limit_is_measured_the_nearest_first() -> None:
     }  # fmt: skip
 
     assert borderline(prices, LIMITS, 0.2) == ["nearer", "near"]
+
+
+def test_what_does_not_run_in_the_devices_memory_is_out_whatever_the_limits() -> None:
+    killed = Price(1.0, None, 5.0, "measured", {"fits_memory": False, "memory_limit_mb": 1800.0})
+
+    assert ruled_out_by(killed, LIMITS, 0.2) == [Limit("max_memory_mb", 1800.0)]
+    assert ruled_out_by(Price(1.0, 60.0, 5.0, "measured", {"fits_memory": None}), LIMITS, 0.2) == []
