@@ -11,7 +11,9 @@ from compressor.artifact.depth_table import make_depth
 from compressor.artifact.dial_table import make_dial
 from compressor.artifact.kept_tokens import kept_tokens
 from compressor.artifact.manifest import Depth, Dial, Manifest, Measurement, StageRow
+from compressor.config.device import public
 from compressor.devices import host, identity
+from compressor.devices.speed import Speed
 from compressor.graph import dial as dials
 from compressor.models import macs
 from compressor.models.config_file import read_config
@@ -40,6 +42,7 @@ def facts(steps: Steps, rows: Sequence[Row]) -> Facts:
         peak_memory_mb=speed.peak_memory_mb if speed else None,
         device=steps.request.device.name,
         measured_on=speed.measured_on if speed else "this machine",
+        device_agreement=artifact.on_board.same if artifact.on_board else None,
     )
 
 
@@ -57,7 +60,7 @@ def manifest_of(
         request=request.resolved(),
         request_key=request_key,
         command=request.command,
-        device=dataclasses.asdict(request.device),
+        device=public(request.device),
         teacher={
             "name": request.teacher_name,
             "hub": hub_name(request.teacher.path),
@@ -75,6 +78,8 @@ def manifest_of(
         decoding=artifact_config.decoding_settings(task),
         metrics=dict(artifact.evaluation.metrics),
         host=host.describe(),
+        board=artifact.speed.facts if artifact.speed else None,
+        board_check=dataclasses.asdict(artifact.on_board) if artifact.on_board else None,
         agreement=dataclasses.asdict(artifact.agreement),
         parity=dataclasses.asdict(artifact.parity),
         gates=[dataclasses.asdict(verdict) for verdict in verdicts],
@@ -125,14 +130,38 @@ def _measurements(steps: Steps, artifact: Row, teacher: Row) -> list[Measurement
         ("throughput", speed.throughput_per_s, "rows/s"),
         ("peak memory", speed.peak_memory_mb, "MiB"),
         ("energy", speed.energy_mj, "mJ a call"),
+        ("energy above idle", speed.energy_above_idle_mj, "mJ a call"),
     ]
+    tokens = artifact.tokenization
+    if tokens is not None:
+        found.append(
+            Measurement(
+                name="tokenization p50",
+                value=tokens.p50_ms,
+                unit="ms",
+                how=f"{tokens.texts} held-out texts, not part of the latency; {tokens.note}",
+                where=tokens.measured_on,
+                on_device=tokens.on_device,
+            )
+        )
     if teacher.speed is not None:
         values.append(("speed-up over the teacher's float32 export", teacher.speed.p50_ms / speed.p50_ms, "times"))
     for name, number, unit in values:
-        note = f"{how}; {speed.energy_note}" if name == "energy" else how
+        note = "; ".join([how, *_notes(name, speed)])
         where, on_device = speed.measured_on, speed.on_device
         found.append(Measurement(name=name, value=number, unit=unit, how=note, where=where, on_device=on_device))
     return found
+
+
+def _notes(name: str, speed: Speed) -> list[str]:
+    """What is to be said of one figure beside how all of them were taken."""
+    if name.startswith("energy"):
+        return [speed.energy_note]
+    if name == "peak memory":
+        return [speed.memory_note]
+    if speed.steady is False and speed.spread is not None and name != "first call":
+        return [f"the machine was too noisy: rounds differ by {100 * speed.spread:.0f} %"]
+    return []
 
 
 def _dial(steps: Steps, graph: Graph, artifact: Row) -> Dial | None:
@@ -152,7 +181,7 @@ def _dial(steps: Steps, graph: Graph, artifact: Row) -> Dial | None:
         full_macs=counted([1.0] * len(artifact.keep)),
         rows=[{**row, "macs": counted(row["keep"])} for row in dials.read_table(graph.path)],
         metric=steps.task.metric_names[0],
-        measured_on=identity.measured_on(steps.request.device),
+        measured_on=_searched_on(graph) or identity.measured_on(steps.request.device),
         examples=kept_tokens(
             graph.checkpoint.path,
             steps.task,
@@ -161,6 +190,12 @@ def _dial(steps: Steps, graph: Graph, artifact: Row) -> Dial | None:
             artifact.keep,
         ),
     )
+
+
+def _searched_on(graph: Graph) -> str | None:
+    """Where a pass measured the times of the dial's table."""
+    places = (notes.get("measured_on") for notes in graph.notes.values())
+    return next((str(place) for place in places if place), None)
 
 
 def _depth(steps: Steps, graph: Graph, artifact: Row) -> Depth | None:

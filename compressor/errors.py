@@ -87,3 +87,15 @@ class DeviceError(CompressorError):
     """The device could not be reached or measured, or is not the one that its profile describes."""
 
     exit_code = 4
+
+
+class UnreachableError(DeviceError):
+    """A board does not answer, refuses the login, shows another host key, or was lost midway."""
+
+
+class DeviceSetupError(DeviceError):
+    """A board lacks what measuring needs: Python, numpy or onnxruntime, or has them too old."""
+
+
+class WrongDeviceError(DeviceError):
+    """A board is not the one that its profile describes."""

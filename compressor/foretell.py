@@ -43,7 +43,7 @@ def refuse_the_impossible(request: Request, teacher: Mapping[str, Any], *, to_me
 
     Raises:
         RequestError: Stages that do not fit the model, passes that do not fit the graph, inputs that are too long.
-        DeviceError: `gates.require_device` is set and this machine is not the device.
+        DeviceError: `gates.require_device` is set, and this machine, which is to measure, is not the device.
     """
     final = final_config(request, teacher)
     passes = [entry.spec.name for entry in request.passes]
@@ -83,8 +83,10 @@ def refuse_the_impossible(request: Request, teacher: Mapping[str, Any], *, to_me
     ):
         if length is not None and length > longest:
             raise RequestError(f"{key} = {length} is not possible: the model reads at most {longest} tokens.")
-    if to_measure and request.gates.require_device and not is_this_machine(request.device):
+    here = request.device.host is None
+    if to_measure and here and request.gates.require_device and not is_this_machine(request.device):
         raise DeviceError(
             f"gates.require_device=true, but the figures would be taken on {measured_on(request.device)}: "
-            f"run this on {request.device.name}, or set gates.require_device=false."
+            f"run this on {request.device.name}, name the board by device.host=USER@BOARD, or set "
+            "gates.require_device=false."
         )

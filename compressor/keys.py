@@ -89,7 +89,8 @@ class Keys:
             "libraries": versions(_PASSES),
         }
         if entry.spec.measures:
-            parts["host"] = host.describe()
+            board = self.request.device.host
+            parts["host"] = host.describe() if board is None else {"board": board}
         return make_key(entry.spec.name, parts)
 
     def kept(self, kind: str, parts: Mapping[str, Any], source: Path) -> str:

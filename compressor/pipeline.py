@@ -8,7 +8,7 @@ from pathlib import Path
 
 from compressor.cache import Cache
 from compressor.data_memo import remember
-from compressor.devices.identity import is_this_machine
+from compressor.devices.place import check_place
 from compressor.disk import storage_errors
 from compressor.errors import GateRefusedError
 from compressor.foretell import refuse_the_impossible
@@ -41,10 +41,13 @@ class RefusedRunError(GateRefusedError):
         self.verdicts = verdicts
 
 
-def run(request: Request, progress: Progress | None = None) -> Outcome:
+def run(request: Request, progress: Progress | None = None, *, again: bool = True) -> Outcome:
     """Turn a request into an artifact, going on from whatever the cache holds.
 
-    Raises `CompressorError`s: among them `ArtifactExistsError` (another artifact is in the way) before any work,
+    `again`: what a gate has refused before is measured and judged again; False: the report of then stands.
+
+    Raises `CompressorError`s: among them `ArtifactExistsError` (another artifact is in the way) and `DeviceError` (the
+    board at `device.host` cannot be reached, is another one, or lacks what measuring needs) before any work,
     and `GateRefusedError` at the end, with the report kept under `exports/.refused/`.
     """
     cache = Cache(request.output / ".cache")
@@ -52,6 +55,9 @@ def run(request: Request, progress: Progress | None = None) -> Outcome:
         steps, before, request_key = prepare(request, cache, progress or Silent())
         if artifact_is_there(request, request_key):
             return Outcome(request.artifact, already_there=True)
+        if not again:
+            _require_not_refused(request, request_key)
+        check_place(request.device)
         for entry in before:
             steps.teacher, seconds = steps.stage(entry, steps.teacher)
             steps.progress.line(f"teacher: fine-tuned on {len(steps.data.train)} examples, {seconds:.0f} s")
@@ -106,6 +112,22 @@ def compress(steps: Steps) -> tuple[list[Row], Graph]:
     return rows, graph
 
 
+def _on_device(rows: Sequence[Row]) -> bool:
+    """Whether the artifact's figures are the device's own."""
+    speed = rows[-1].speed
+    return speed is not None and speed.on_device
+
+
+def _require_not_refused(request: Request, request_key: str) -> None:
+    from compressor.artifact import write
+
+    report = None if request.overwrite else write.refused_before(request.output, request.place, request_key)
+    if report is not None:
+        raise GateRefusedError(
+            f"a gate has refused this very request before: {report / 'report.html'} (overwrite=true runs it again)"
+        )
+
+
 def artifact_is_there(request: Request, request_key: str) -> bool:
     """Whether the artifact of this very request stands already, verified; anything else there is an error.
 
@@ -128,7 +150,7 @@ def conclude(steps: Steps, rows: Sequence[Row], graph: Graph, request_key: str) 
     from compressor.report.page import render_run
 
     request, checkpoint = steps.request, graph.checkpoint.path
-    verdicts = gates.judge(request.gates, facts(steps, rows), is_this_machine(request.device))
+    verdicts = gates.judge(request.gates, facts(steps, rows), _on_device(rows))
     manifest = manifest_of(steps, rows, graph, verdicts, request_key)
     try:
         gates.require(verdicts)

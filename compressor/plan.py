@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from compressor.cache import Cache, make_key
+from compressor.config.device import public
 from compressor.config.schema import to_mapping
 from compressor.data_memo import recall
 from compressor.foretell import final_config, refuse_the_impossible
@@ -76,7 +77,8 @@ def identity(request: Request, steps: Sequence[PlannedStep], fingerprints: Mappi
         {
             "graph": steps[-1].key,
             "dev": fingerprints["dev"],
-            "device": to_mapping(request.device),
+            "device": public(request.device),
+            "measured_there": request.device.host is not None,
             "gates": to_mapping(request.gates),
             "parity_tolerance": request.export.parity_tolerance,
             "measure": to_mapping(request.measure),

@@ -12,18 +12,27 @@ import yaml
 from compressor.artifact.manifest import Manifest
 from compressor.config.device import DeviceProfile
 from compressor.config.run import DataSettings, FeatureSettings, GateSettings, MeasureSettings
-from compressor.config.schema import parse
+from compressor.config.schema import parse, to_mapping
 from compressor.data.splits import Splits
-from compressor.devices import identity, inputs, measure, profiles
+from compressor.devices import inputs, measure, profiles
+from compressor.devices.place import check_place, place_for
 from compressor.devices.speed import Speed
+from compressor.devices.tokenization import measure_tokenization
 from compressor.errors import DataError, GateRefusedError, UnknownNameError
 from compressor.progress import Progress
 from compressor.request.folders import group_folders
 from compressor.request.overrides import parse_overrides
 from compressor.validation import gates
 from compressor.validation.metric import Evaluation, evaluate
+from compressor.validation.on_board import BoardCheck, check_on_board
 
 _CHANGEABLE = ("device", "data", "measure")
+_OF_DEVICE = ("host", "python", "threads", "power", "memory_mb", "system_memory_mb")
+"""Settings of a device that say how it is measured, not which file it gets."""
+
+
+_OPTIONAL = ("energy_mj", "energy_above_idle_mj")
+"""Figures that only a device with a meter has."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +52,12 @@ class Revalidation:
 
 
 def revalidate(folder: Path, settings: Sequence[str], config_dirs: Sequence[str], progress: Progress) -> Revalidation:
-    """Verify an artifact and measure it again; `settings` are device=NAME, measure.KEY=VALUE and data.KEY=VALUE.
+    """Verify an artifact and measure it again, on this machine or on the board at `device.host`.
 
-    Raises `ArtifactError` for a damaged artifact, and `DataError` when its held-out data is not the same any more.
+    `settings` are device=NAME, and KEY=VALUE below `device` (how it is reached and measured), `measure` and `data`.
+
+    Raises `ArtifactError` for a damaged artifact, `DataError` when its held-out data is not the same any more, and
+    `DeviceError` when the board cannot be reached or is another one, before anything is measured.
     """
     from compressor.artifact.verify import verify
     from compressor.models.checkpoint import load_tokenizer
@@ -54,6 +66,8 @@ def revalidate(folder: Path, settings: Sequence[str], config_dirs: Sequence[str]
     manifest = verify(folder).manifest
     asked, device = _settings(settings, config_dirs)
     profile = device or parse(DeviceProfile, manifest.device, where="manifest.json: device")
+    profile = parse(DeviceProfile, {**to_mapping(profile), **asked["device"]}, where="device")
+    check_place(profile)
     given = manifest.request
     how = parse(MeasureSettings, {**given["measure"], **asked["measure"]}, where="measure")
     data = _held_out({**given["data"], **asked["data"]}, manifest)
@@ -68,7 +82,10 @@ def revalidate(folder: Path, settings: Sequence[str], config_dirs: Sequence[str]
     progress.line(f"evaluating {len(data.dev)} examples, then {how.rounds} rounds of {how.runs} runs")
     found = evaluate(model, task, data.dev, tokenizer, profile, keep, features=rows)
     batch = inputs.of_length(rows, how.length or task.max_length, how.batch_size)
-    speed = measure.measure_speed(model, profile, how, batch, keep)
+    with place_for(profile) as place:  # one connection for all that follows
+        speed = measure.measure_speed(model, profile, how, batch, keep)
+        tokens = measure_tokenization(folder / "tokenizer.json", data.dev, place, max_length=task.max_length)
+        check = check_on_board(model, task, data.dev, tokenizer, profile, keep, rows=how.device_rows)
     limits = parse(GateSettings, given["gates"], where="manifest.json: gates")
     facts = gates.Facts(
         metric_name=task.metric_names[0],
@@ -82,9 +99,11 @@ def revalidate(folder: Path, settings: Sequence[str], config_dirs: Sequence[str]
         teacher_is_here=False,
         device=profile.name,
         measured_on=speed.measured_on,
+        device_agreement=check.same if check else None,
     )
-    verdicts = gates.judge(limits, facts, identity.is_this_machine(profile))
-    lines = _lines(manifest.metrics, manifest.speed.get("artifact", {}), found, speed)
+    verdicts = gates.judge(limits, facts, speed.on_device)
+    lines = _lines(manifest.metrics, manifest.speed.get("artifact", {}), found, speed) + _board_lines(check)
+    lines.append(("tokenization p50", "", _figure(tokens.p50_ms, "ms") or tokens.note))
     return Revalidation(lines, speed.measured_on, verdicts)
 
 
@@ -108,8 +127,9 @@ def _settings(
     found: dict[str, dict[str, Any]] = {name: {} for name in _CHANGEABLE}
     for key, text in overrides.values.items():
         group, _, name = key.partition(".")
-        if group not in ("data", "measure") or not name:
-            raise UnknownNameError("key", key, ["device", "measure.length", "measure.runs", "data.dev"], "validate")
+        if group not in _CHANGEABLE or not name or (group == "device" and name not in _OF_DEVICE):
+            known = ["device", "measure.length", "measure.runs", "data.dev", *(f"device.{one}" for one in _OF_DEVICE)]
+            raise UnknownNameError("key", key, known, "validate")
         found[group][name] = yaml.safe_load(text.partition("=")[2])
     for group in overrides.choices:
         if group != "device":
@@ -130,9 +150,32 @@ def _lines(
         ("p99", "p99_ms", "ms"),
         ("first call", "first_call_ms", "ms"),
         ("peak memory", "peak_memory_mb", "MiB"),
+        ("energy", "energy_mj", "mJ"),
+        ("energy above idle", "energy_above_idle_mj", "mJ"),
     ):
-        lines.append((name, _figure(before.get(key), unit), _figure(now.get(key), unit)))
+        if key not in _OPTIONAL or before.get(key) is not None or now.get(key) is not None:
+            lines.append((name, _figure(before.get(key), unit), _figure(now.get(key), unit)))
+    if speed.memory_limit_mb is not None:
+        title = f"fits {speed.memory_limit_mb:.0f} MiB"
+        lines.append((title, _yes(before.get("fits_memory")), _yes(speed.fits_memory)))
+    if speed.steady is False and speed.spread is not None:
+        lines.append(("rounds differ by", "", f"{100 * speed.spread:.0f} %: too noisy"))
     return lines
+
+
+def _board_lines(check: BoardCheck | None) -> list[tuple[str, str, str]]:
+    """What the board answers (now) beside what this machine does (then) on the same sample."""
+    if check is None:
+        return []
+    lines = [(f"same answers on {check.examples} examples", "", f"{check.same:.1f} %")]
+    lines.append(("largest difference of an output", "", f"{check.max_abs:.2g}"))
+    for name, value in check.metrics.items():
+        lines.append((f"{name} there, on those", _figure(check.metrics_here[name]) + " here", _figure(value)))
+    return lines
+
+
+def _yes(value: bool | None) -> str:
+    return {True: "yes", False: "no", None: ""}[value]
 
 
 def _figure(value: float | None, unit: str = "") -> str:

@@ -9,7 +9,9 @@ from typing import Literal
 
 from compressor.config.run import MeasureSettings
 from compressor.devices import inputs, measure
+from compressor.devices.place import Place, place_for
 from compressor.devices.speed import Speed
+from compressor.devices.tokenization import Tokenization, measure_tokenization
 from compressor.errors import GateRefusedError
 from compressor.models import macs
 from compressor.models.config_file import read_config
@@ -18,6 +20,7 @@ from compressor.progress import Progress
 from compressor.steps import Graph, Steps
 from compressor.validation.agreement import Agreement, agreement
 from compressor.validation.metric import Evaluation
+from compressor.validation.on_board import BoardCheck, check_on_board
 from compressor.validation.parity import Parity
 
 Kind = Literal["teacher", "stage", "artifact"]
@@ -41,6 +44,8 @@ class Row:
     agreement: Agreement
     seconds: float | None = None  # that a stage took when it was made
     speed: Speed | None = None
+    tokenization: Tokenization | None = None  # of the artifact
+    on_board: BoardCheck | None = None  # of the artifact, where the device is a board that was reached
 
 
 def make_row(
@@ -82,8 +87,26 @@ def with_speed(steps: Steps, rows: Sequence[Row]) -> list[Row]:
     ]
     with steps.progress.bar("measure speed", len(asked) * (settings.rounds + 1)) as bar:
         note: Callable[[str], None] = lambda name: bar.advance(note=name)  # noqa: E731
-        speeds = measure.measure_many(asked, request.device, settings, on_step=note)
-    return [dataclasses.replace(row, speed=speeds[row.name]) for row in rows]
+        with place_for(request.device) as place:  # one connection for all that follows
+            speeds = measure.measure_many(asked, request.device, settings, on_step=note)
+            artifact = rows[-1]
+            tokens = _tokenization(steps, artifact, place)
+            check = check_on_board(
+                artifact.graph.path,
+                steps.task,
+                steps.data.dev,
+                steps.tokenizer(artifact.graph.checkpoint),
+                request.device,
+                asked[-1].keep,
+                rows=settings.device_rows,
+            )
+    timed = [dataclasses.replace(row, speed=speeds[row.name]) for row in rows]
+    return [*timed[:-1], dataclasses.replace(timed[-1], on_board=check, tokenization=tokens)]
+
+
+def _tokenization(steps: Steps, row: Row, place: Place) -> Tokenization:
+    tokenizer = row.graph.checkpoint.path / "tokenizer.json"
+    return measure_tokenization(tokenizer, steps.data.dev, place, max_length=steps.task.max_length)
 
 
 def require_teacher(steps: Steps, teacher: Row) -> None:

@@ -153,6 +153,8 @@ class Manifest:
     decoding: dict[str, Any]
     metrics: dict[str, float]  # points, the primary one first
     host: dict[str, Any]  # the machine that built and measured it, with library versions
+    board: dict[str, Any] | None = None  # what the device says of itself, where it was reached by ssh
+    board_check: dict[str, Any] | None = None  # its answers on a sample against this machine's (`BoardCheck`)
     agreement: dict[str, Any] | None = None
     parity: dict[str, Any] | None = None
     gates: list[dict[str, Any]] = field(default_factory=list)

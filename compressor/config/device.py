@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from compressor.config.schema import Count, FileName, Positive, Version, settings
 
+Address = Annotated[str, Field(pattern=r"^(ssh://)?[A-Za-z0-9_.][^\s\x00-\x1f\x7f'\"]*$")]
+"""What the system's ssh takes for a machine: user@board, ssh://user@board:port, or a name of its configuration."""
+Program = Annotated[str, Field(pattern=r"^[^\s\x00-\x1f\x7f-][^\x00-\x1f\x7f]*$")]
+"""A command's name or path."""
 NumberFormat = Literal["float32", "float16", "dynamic_int8", "static_int8"]
 
 
@@ -45,6 +51,7 @@ class DeviceProfile:
     threads: Count | None = None  # None: all cores of the machine
     memory_mb: Positive | None = None  # of the whole device; gates.max_memory_mb cannot be above it
     emulated_cpu: str | None = None  # QEMU's model of its 64-bit Arm cores: the same instruction sets
+    system_memory_mb: Positive | None = None  # that its system keeps for itself; None: a quarter, 256 to 1024 MiB
     number_format: NumberFormat = "float32"
     activation_signed: bool = False  # static int8: signed activations
     activation_symmetric: bool = False
@@ -56,3 +63,14 @@ class DeviceProfile:
     power: Literal["none", "rapl", "ina3221"] = "none"
     why: str = ""
     sources: list[str] = dataclasses.field(default_factory=list)
+    host: Address | None = None  # where the board is, for ssh; None: figures are taken on this machine
+    python: Program = "python3"  # the board's Python that has numpy and onnxruntime
+
+
+PRIVATE = ("host", "python")
+"""Settings that say how one user reaches a board: they stand in no manifest."""
+
+
+def public(profile: DeviceProfile) -> dict[str, Any]:
+    """A profile as plain values, without what is `PRIVATE`."""
+    return {key: value for key, value in dataclasses.asdict(profile).items() if key not in PRIVATE}

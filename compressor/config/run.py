@@ -93,6 +93,7 @@ class GateSettings:
     max_latency_ms: Positive | None = None  # p50
     min_speedup: Positive | None = None  # against the teacher's fp32 export
     max_memory_mb: Positive | None = None  # peak resident memory
+    min_device_agreement: Positive | None = 95.0  # % of examples that the board answers as this machine does
     max_size_mb: Positive | None = None  # model.onnx
     require_device: bool = False  # true: speed gates must be judged on the device itself (exit 4 if not)
 
@@ -106,6 +107,7 @@ class MeasureSettings:
     warmup: Whole = 5  # runs before the clock starts
     runs: Count = 30  # timed runs per round
     rounds: Count = 3  # rounds, rows taken in turn
+    device_rows: Whole | None = None  # held-out examples answered on the board too; None: 64 with device.host, else 0
 
 
 @settings

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from compressor.config.device import DeviceProfile
-from compressor.devices import host, identity
-from compressor.errors import DeviceError, StorageError
+from compressor.devices import answer, host, identity
+from compressor.errors import StorageError
 
 PROBE = Path(__file__).with_name("probe.py")
 CPU = "CPUExecutionProvider"
@@ -75,6 +77,11 @@ class LocalPlace:
         """Where figures are taken, in words."""
         return identity.measured_on(self.profile)
 
+    @property
+    def facts(self) -> Mapping[str, Any] | None:
+        """Nothing that the facts of this machine do not say."""
+        return None
+
     def placement(self) -> dict[str, Any]:
         """Request entries: providers (the CPU's where this is not the device), threads, CPUs."""
         threads = threads_for(self.profile)
@@ -103,26 +110,34 @@ class LocalPlace:
         names = {"result": "result.json", "progress": "progress"}
         (folder / names["result"]).unlink(missing_ok=True)
         request_path = folder / "request.json"
-        asked = {**request, **names, "model": self.inside(Path(request["model"])), "parent": os.getpid()}
+        asked = {**request, **names, "parent": os.getpid()}
+        if "model" in request:
+            asked["model"] = self.inside(Path(request["model"]))
         request_path.write_text(json.dumps(asked), encoding="utf-8")
         log = folder / "log"
-        threads = dict.fromkeys(THREAD_VARIABLES, str(request["threads"]))
+        threads = dict.fromkeys(THREAD_VARIABLES, str(request.get("threads", 1)))
         with log.open("wb") as output:
             child = subprocess.Popen(
                 [*self.command, self.inside(PROBE), self.inside(request_path)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **threads, **self.environment},
+                env={**os.environ, "TMPDIR": self.inside(folder), **threads, **self.environment},
                 start_new_session=True,
             )
             try:
                 _wait(child, timeout_s, folder / names["progress"], on_rows)
             finally:
-                if child.poll() is None:
-                    child.kill()
-                    child.wait()
-        return answer_of(child.returncode, folder / names["result"], log, str(request["model"]))
+                _stop(child)
+        return answer.read(child.returncode, folder / names["result"], log, request)
+
+
+def _stop(child: subprocess.Popen[bytes]) -> None:
+    """Kill a child that still runs, with all that it started."""
+    if child.poll() is None:
+        with contextlib.suppress(OSError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
 
 
 def _wait(
@@ -132,10 +147,7 @@ def _wait(
     while True:
         remaining = deadline - time.monotonic()
         if remaining <= 0:
-            raise DeviceError(
-                f"the measurement did not end within {timeout_s:.0f} s and was stopped; "
-                "use fewer runs or rows, or look for what else keeps the machine busy."
-            )
+            raise answer.too_slow(timeout_s)
         try:
             child.wait(timeout=min(remaining, 0.5) if on_rows else remaining)
             return
@@ -144,16 +156,3 @@ def _wait(
                 text = progress.read_text(encoding="utf-8")
                 if text.isdigit():
                     on_rows(int(text))
-
-
-def answer_of(code: int, result: Path, log: Path, model: str) -> dict[str, Any]:
-    """What the probe wrote; raises `DeviceError` with its own words where it failed, or with its last ones."""
-    name = Path(model).name
-    if not result.is_file():
-        words = log.read_text(encoding="utf-8", errors="replace").strip()[-600:] or "it said nothing"
-        end = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        raise DeviceError(f"the process that ran {name} {end}; its last words: {words}")
-    answer: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
-    if "error" in answer:
-        raise DeviceError(f"{name} could not be run: {answer['error']}")
-    return answer

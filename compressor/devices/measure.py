@@ -15,8 +15,9 @@ from compressor.config.device import DeviceProfile
 from compressor.config.run import MeasureSettings
 from compressor.devices import child
 from compressor.devices.child import LocalPlace
+from compressor.devices.limits import memory_limit_mb
 from compressor.devices.place import Place, place_for
-from compressor.devices.speed import TIMES, Speed
+from compressor.devices.speed import STEADY, TIMES, Speed, spread_of
 from compressor.errors import DeviceError
 from compressor.tasks.base import Feature
 
@@ -24,7 +25,9 @@ Inputs = Mapping[str, np.ndarray]
 """Model inputs by name, each [batch, length]."""
 
 SPEED_TIMEOUT_S = 900.0
-ENERGY_SECONDS = 2.0
+ENERGY_SECONDS = {"rapl": (2.0, 1.0), "ina3221": (5.0, 3.0), "external": (30.0, 15.0)}
+"""How long energy is measured by each meter, and how long the idle machine before: slow meters need longer."""
+ENERGY_RUN = ("started", "ended", "idle_started", "idle_ended", "calls")
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,8 @@ def measure_many(
         for row in rows:
             _tell(on_step, row.name)
             chosen = _settings(row, settings)
-            memory = _probe(row, where, "memory", chosen, timeout_s)
+            limit = memory_limit_mb(profile, (where.facts or {}).get("memory_mb"))
+            memory = _probe(row, where, "memory", chosen, timeout_s, limit_mb=limit)
             energy = _energy(row, where, profile, chosen)
             speeds[row.name] = _speed(row, where, chosen, timings[row.name], memory, energy)
     return speeds
@@ -104,6 +108,28 @@ def _rounds(
                 _tell(on_step, row.name)
                 timings[row.name].append(_probe(row, where, "speed", chosen, timeout_s))
     return timings
+
+
+def measure_turns(
+    model_path: Path, place: Place, inputs: Inputs, keeps: Sequence[Sequence[float]], *, warmup: int, runs: int
+) -> list[float]:
+    """p50 in milliseconds of each of several length configurations, taken in turn in one process.
+
+    Raises `DeviceError` when it cannot be measured.
+    """
+    request = {
+        "mode": "turns",
+        "model": str(Path(model_path).resolve()),
+        "inputs": "inputs.npz",
+        "keeps": [[float(value) for value in keep] for keep in keeps],
+        "warmup": warmup,
+        "runs": runs,
+        **place.placement(),
+    }
+    with child.work_folder() as folder:
+        child.write_arrays(folder / "inputs.npz", {f"0/{name}": array for name, array in inputs.items()})
+        answer = place.run_probe(request, folder, timeout_s=SPEED_TIMEOUT_S)
+    return [float(np.median(times)) for times in answer["times_ms"]]
 
 
 def run_features(
@@ -181,7 +207,9 @@ def _input_sets(row: Row) -> list[Inputs]:
     return sets
 
 
-def _probe(row: Row, where: Place, mode: str, settings: MeasureSettings, timeout_s: float) -> dict[str, Any]:
+def _probe(
+    row: Row, where: Place, mode: str, settings: MeasureSettings, timeout_s: float, **more: Any
+) -> dict[str, Any]:
     request = {
         "mode": mode,
         "model": str(Path(row.model_path).resolve()),
@@ -189,7 +217,7 @@ def _probe(row: Row, where: Place, mode: str, settings: MeasureSettings, timeout
         "keep": None if row.keep is None else [float(value) for value in row.keep],
         "warmup": settings.warmup,
         "runs": settings.runs,
-        "seconds": ENERGY_SECONDS,
+        **more,
         **where.placement(),
     }
     arrays = {
@@ -203,11 +231,20 @@ def _probe(row: Row, where: Place, mode: str, settings: MeasureSettings, timeout
 def _energy(row: Row, where: Place, profile: DeviceProfile, settings: MeasureSettings) -> dict[str, Any]:
     if not where.on_device:
         return {"energy_mj": None, "note": f"not measured: this machine is not {profile.name}"}
-    if profile.power == "rapl":
-        return _probe(row, where, "energy", settings, SPEED_TIMEOUT_S)
-    if profile.power == "ina3221":
-        return {"energy_mj": None, "note": "not measured: the board's INA3221 power monitor is not read yet"}
-    return {"energy_mj": None, "note": "not measured: the profile names no power meter"}
+    if profile.power == "none":
+        return {"energy_mj": None, "note": "not measured: the profile names no power meter"}
+    meter = profile.power if profile.power in ENERGY_SECONDS else "external"
+    seconds, idle = ENERGY_SECONDS[meter]
+    return _probe(row, where, "energy", settings, SPEED_TIMEOUT_S, meter=meter, seconds=seconds, idle_seconds=idle)
+
+
+def _memory_note(memory: Mapping[str, Any]) -> str:
+    """By what the limit was held, and what happened."""
+    if not memory.get("limit_mb"):
+        return "not tried: the profile names no memory"
+    held = {"cgroup": "a control group", "rlimit_data": "RLIMIT_DATA", "nothing": "no limit"}[memory["limited_by"]]
+    note = f" ({memory['limit_note']})" if memory["limit_note"] else ""
+    return f"run under {memory['limit_mb']:.0f} MiB by {held}{note}"
 
 
 def _speed(
@@ -221,6 +258,8 @@ def _speed(
     times = np.concatenate([np.asarray(timing["times_ms"]) for timing in timings])
     p50, p90, p99 = (float(value) for value in np.percentile(times, (50, 90, 99)))
     sample = next(iter(_input_sets(row)[0].values()))
+    medians = tuple(float(np.median(timing["times_ms"])) for timing in timings)
+    spread = spread_of(medians)
     last = timings[-1]
     return Speed(
         p50_ms=p50,
@@ -239,7 +278,7 @@ def _speed(
         keep=None if row.keep is None else tuple(float(value) for value in row.keep),
         runs=settings.runs,
         rounds=len(timings),
-        round_p50_ms=tuple(float(np.median(timing["times_ms"])) for timing in timings),
+        round_p50_ms=medians,
         threads=last["threads"],
         providers=tuple(last["providers"]),
         nodes_by_provider=last.get("nodes_by_provider"),
@@ -247,4 +286,14 @@ def _speed(
         on_device=where.on_device,
         measured_on=where.measured_on,
         times_ms=tuple(round(float(time), 4) for time in times[:: math.ceil(len(times) / TIMES)]),
+        spread=spread,
+        steady=None if spread is None else spread <= STEADY,
+        fits_memory=memory.get("fits"),
+        memory_limit_mb=memory.get("limit_mb"),
+        memory_note=_memory_note(memory),
+        energy_above_idle_mj=energy.get("energy_above_idle_mj"),
+        idle_w=energy.get("idle_w"),
+        power_w=energy.get("power_w"),
+        energy_run={name: energy[name] for name in ENERGY_RUN if name in energy} or None,
+        facts=None if where.facts is None else dict(where.facts),
     )

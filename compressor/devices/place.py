@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from compressor.config.device import DeviceProfile
+from compressor.devices.board import connected
 from compressor.devices.child import LocalPlace
+from compressor.devices.profiles import HOST
+from compressor.devices.remote import RemotePlace
+from compressor.errors import RequestError
 
 
 class Place(Protocol):
@@ -21,6 +25,10 @@ class Place(Protocol):
     @property
     def measured_on(self) -> str:
         """Where figures are taken, in words, for every place that shows them."""
+
+    @property
+    def facts(self) -> Mapping[str, Any] | None:
+        """What the machine there is, for the manifest; None where it is this one."""
 
     def placement(self) -> dict[str, Any]:
         """Request entries: providers, threads and CPUs, as the profile says and as far as they are there."""
@@ -41,5 +49,28 @@ class Place(Protocol):
 
 @contextmanager
 def place_for(profile: DeviceProfile) -> Iterator[Place]:
-    """The place where figures for this profile are taken."""
-    yield LocalPlace(profile)
+    """The place where figures for this profile are taken: the board at its `host`, or this machine.
+
+    Inside of such a block for one board, further blocks for it use the same connection and the files that are there.
+    Raises `DeviceError` and its kinds, and `RequestError` for a board that is called `host`.
+    """
+    if profile.host is None:
+        yield LocalPlace(profile)
+        return
+    if profile.name == HOST:
+        raise RequestError(
+            "device=host is the machine that this command runs on, and device.host names another one: choose the "
+            "board's own profile, or write one (docs/devices.md)."
+        )
+    with connected(profile.host, profile.python) as board:
+        yield RemotePlace(profile, board)
+
+
+def check_place(profile: DeviceProfile) -> None:
+    """See that the place is there and is the one that the profile describes, before any work is done for it.
+
+    Raises `DeviceError` and its kinds. This machine needs no check.
+    """
+    if profile.host is not None:
+        with place_for(profile):
+            pass

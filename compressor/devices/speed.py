@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,8 +44,30 @@ class Speed:
     on_device: bool
     measured_on: str
     times_ms: tuple[float, ...] = ()  # timed runs in their order, evenly thinned to at most `TIMES` of them
+    spread: float | None = None  # of the rounds' p50: largest less smallest, over their median; None: a single round
+    steady: bool | None = None  # the rounds agree within 5 %; False: too noisy to be believed; None: a single round
+    fits_memory: bool | None = None  # the run ended well under `memory_limit_mb`; None: not tried, or ended otherwise
+    memory_limit_mb: float | None = None  # the device's memory less its system's share
+    memory_note: str = ""  # by what the limit was held, and what happened
+    energy_above_idle_mj: float | None = None  # per call, less what the idle board takes in that time
+    idle_w: float | None = None
+    power_w: float | None = None  # while the model runs without a pause
+    energy_run: dict[str, float] | None = None  # started, ended, idle_started, idle_ended (epoch seconds), calls
+    facts: dict[str, Any] | None = None  # of the machine, where it is not this one
 
     def to_mapping(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Plain JSON values, without the facts of the machine."""
         mapping = dataclasses.asdict(self)
+        del mapping["facts"]
         return {key: list(value) if isinstance(value, tuple) else value for key, value in mapping.items()}
+
+
+STEADY = 0.05
+"""Rounds whose p50 differ by more than this share of their median come from a machine that does something else too."""
+
+
+def spread_of(round_p50_ms: Sequence[float]) -> float | None:
+    """Largest less smallest p50 of the rounds, over their median; None where there are not two."""
+    if len(round_p50_ms) < 2:
+        return None
+    return (max(round_p50_ms) - min(round_p50_ms)) / statistics.median(round_p50_ms)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compressor.config.device import DeviceProfile
+from compressor.config.device import PRIVATE, DeviceProfile, public
 from compressor.config.opset import choose_opset
 from compressor.config.run import (
     DataSettings,
@@ -61,7 +61,7 @@ class Request:
     @property
     def command(self) -> list[str]:
         """The words that ask for the same again, wherever it is written."""
-        left_out = ("output", "overwrite")
+        left_out = ("output", "overwrite", *(f"device.{key}" for key in PRIVATE))
         return [word for word in self.words if word.lstrip("+").partition("=")[0] not in left_out]
 
     @property
@@ -90,7 +90,7 @@ class Request:
                 "passes": _steps("pass", self.passes),
             },
             "task": self.task,
-            "device": to_mapping(self.device),
+            "device": public(self.device),
             "data": {**to_mapping(self.data), "choice": self.data_name},
             "teacher": {"name": self.teacher_name, **to_mapping(self.teacher)},
             **{name: dataclasses.asdict(getattr(self, name)) for name in ("features", "export", "gates", "measure")},

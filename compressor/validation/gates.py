@@ -26,6 +26,7 @@ class Facts:
     teacher_is_here: bool = True  # False where only the artifact can be measured
     device: str = "the device"
     measured_on: str = "this machine"
+    device_agreement: float | None = None  # % of a sample that the board answers as this machine does; None: no board
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def judge(gates: GateSettings, facts: Facts, on_device: bool) -> list[Verdict]:
     drop = None if facts.teacher_metric is None else facts.teacher_metric - facts.metric
     ratio = facts.teacher_p50_ms / facts.p50_ms if facts.teacher_p50_ms and facts.p50_ms else None
     size_mb = facts.size_bytes / 1e6
-    table = (
+    table: tuple[_Gate, ...] = (
         _Gate("max_metric_drop", gates.max_metric_drop, drop, f"points of {facts.metric_name}", "most", False),
         _Gate("min_metric", gates.min_metric, facts.metric, f"points of {facts.metric_name}", "least", False),
         _Gate("parity", facts.parity_tolerance, facts.parity_max_abs, "largest logit difference", "most", False),
@@ -81,6 +82,10 @@ def judge(gates: GateSettings, facts: Facts, on_device: bool) -> list[Verdict]:
         _Gate("min_speedup", gates.min_speedup, ratio, "times the teacher", "least", True),
         _Gate("max_memory_mb", gates.max_memory_mb, facts.peak_memory_mb, "MiB", "most", True),
     )
+    if facts.device_agreement is not None:
+        limit, same = gates.min_device_agreement, facts.device_agreement
+        unit = "% of the examples answered there as here"
+        table += (_Gate("min_device_agreement", limit, same, unit, "least", False),)
     return [_verdict(gate, gate.limit, facts, on_device) for gate in table if gate.limit is not None]
 
 

@@ -67,7 +67,7 @@ def evaluate(
         token_outputs=task.output_names if task.restores_tokens else (),
         on_rows=on_rows,
     )
-    _check(outputs, task, model_path)
+    require_usable(outputs, task, model_path)
     predictions = task.decode(examples, rows, outputs)
     return Evaluation(
         metrics=task.score(examples, predictions),
@@ -78,8 +78,8 @@ def evaluate(
     )
 
 
-def _check(outputs: Sequence[dict[str, np.ndarray]], task: Task, model_path: Path) -> None:
-    """A graph of another task, or one that overflows, must not pass as one with a poor metric."""
+def require_usable(outputs: Sequence[dict[str, np.ndarray]], task: Task, model_path: Path) -> None:
+    """A graph of another task, or one that overflows, must not pass as one with a poor metric: `DeviceError`."""
     missing = [name for name in task.output_names if name not in outputs[0]]
     if missing:
         raise DeviceError(f"{model_path.name} has no output '{missing[0]}', so it is not a graph for {task.name}.")

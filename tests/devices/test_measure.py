@@ -10,8 +10,11 @@ import pytest
 from compressor.config.run import MeasureSettings
 from compressor.devices import child, host, measure, profiles
 from compressor.devices import inputs as speed_inputs
+from compressor.devices.speed import STEADY, spread_of
+from compressor.devices.tokenization import measure_tokenization
 from compressor.errors import DataError, DeviceError, StorageError
 from compressor.tasks.base import Feature
+from compressor.tasks.examples import QuestionExample, TextExample, TokenExample
 
 CONF = Path(__file__).parents[2] / "conf" / "device"
 QUICK = MeasureSettings(warmup=1, runs=4, rounds=2)
@@ -141,7 +144,7 @@ def test_crash_and_hang_of_the_child_are_device_errors(graph, here, tmp_path, mo
     crash = tmp_path / "crash.py"
     crash.write_text("import os, sys\nprint('last words', flush=True)\nos.kill(os.getpid(), 9)\n")
     monkeypatch.setattr(child, "PROBE", crash)
-    with pytest.raises(DeviceError, match="was killed by signal 9; its last words: last words"):
+    with pytest.raises(DeviceError, match="was killed by signal 9, as a system .* memory; its last words: last words"):
         measure.run_features(graph, here, [feature(3, 0)])
     crash.write_text("import sys\nsys.exit(7)\n")
     with pytest.raises(DeviceError, match="ended with exit code 7; its last words: it said nothing"):
@@ -188,18 +191,24 @@ def test_probe_dies_when_its_parent_is_not_the_one_it_was_told(graph, tmp_path, 
     assert "has ended" in json.loads((tmp_path / "result.json").read_text())["error"]
 
 
-def test_rapl_counters_are_read_and_may_wrap(graph, tmp_path, inputs, monkeypatch):
-    from compressor.devices import probe
+def test_rounds_that_disagree_are_told():
+    assert spread_of([10.0]) is None
+    assert spread_of([10.0, 10.4, 10.2]) == pytest.approx(0.4 / 10.2)
+    assert spread_of([10.0, 10.6, 10.0]) > STEADY
 
-    child.write_arrays(tmp_path / "inputs.npz", {f"0/{name}": array for name, array in inputs.items()})
-    request = {"model": str(graph), "inputs": str(tmp_path / "inputs.npz"), "threads": 1, "warmup": 0, "seconds": 0,
-               "providers": [["CPUExecutionProvider", {}]]}  # fmt: skip
-    readings = iter([[90], [30]])
-    monkeypatch.setattr(probe, "rapl_domains", lambda: [("counter", 100)])
-    monkeypatch.setattr(probe, "read_counters", lambda _: next(readings))
-    assert probe.energy(request)["energy_mj"] == pytest.approx(40 / 1e3)
-    monkeypatch.setattr(probe, "rapl_domains", lambda: [])
-    assert probe.energy(request)["note"].startswith("not measured")
+
+def test_speed_says_whether_the_machine_was_steady(graph, here, inputs, monkeypatch):
+    real = child.LocalPlace.run_probe
+    times = iter([[10.0, 10.0], [11.0, 11.0], [10.0, 10.0], [10.1, 10.1]])
+
+    def timed(place, request, folder, **options):
+        answer = real(place, request, folder, **options)
+        return {**answer, "times_ms": next(times)} if request["mode"] == "speed" else answer
+
+    monkeypatch.setattr(child.LocalPlace, "run_probe", timed)
+    noisy, steady = (measure.measure_speed(graph, here, QUICK, inputs) for _ in range(2))
+    assert noisy.steady is False and noisy.spread == pytest.approx(1 / 10.5)
+    assert steady.steady is True
 
 
 def test_inputs_of_a_length_are_real_tokens():
@@ -219,3 +228,26 @@ def test_probe_keeps_to_old_python_syntax():
     import ast
 
     ast.parse(child.PROBE.read_text(), feature_version=(3, 6))
+
+
+def test_tokenization_is_timed_apart(here, tmp_path):
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+
+    tokenizer = Tokenizer(WordLevel({"[UNK]": 0, "a": 1, "b": 2}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    examples = [
+        TextExample("a b c"),
+        TextExample("a", "b"),
+        QuestionExample("1", "a b", "c " * 50),
+        TokenExample(("a", "b")),
+    ]
+    found = measure_tokenization(tmp_path / "tokenizer.json", examples, child.LocalPlace(here), max_length=8)
+    assert 0 < found.p50_ms <= found.p90_ms and found.texts == 4
+    assert found.note.startswith("tokenizers ") and found.on_device
+    bare = child.LocalPlace(here, environment={"PYTHONPATH": str(tmp_path)})
+    (tmp_path / "tokenizers.py").write_text("raise ImportError('no tokenizers')\n")
+    found = measure_tokenization(tmp_path / "tokenizer.json", examples, bare, max_length=8)
+    assert found.p50_ms is None and found.note == "not measured: the library tokenizers is not installed there"

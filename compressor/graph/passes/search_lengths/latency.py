@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import median
 
 import numpy as np
 import onnxruntime
 
+from compressor.devices import measure
+from compressor.devices.place import Place
 from compressor.graph.passes.batches import TOKENS
+
+_WARMUP = 3
+
+
+def _feed(names: Sequence[str], length: int) -> dict[str, np.ndarray]:
+    """One input [1, length] without padding."""
+    return {name: np.full((1, length), int(name != "token_type_ids"), dtype=np.int64) for name in names}
 
 
 class Stopwatch:
@@ -23,9 +33,9 @@ class Stopwatch:
         self._session = session
         self._runs = runs
         names = [entry.name for entry in session.get_inputs() if entry.name in TOKENS]
-        self._feed = {name: np.full((1, length), int(name != "token_type_ids"), dtype=np.int64) for name in names}
+        self._feed = _feed(names, length)
         self._full = [1.0] * layers
-        for _ in range(3):
+        for _ in range(_WARMUP):
             self._once(self._full)
         self.full_ms = median(self._once(self._full) for _ in range(2 * runs + 1))
 
@@ -42,3 +52,25 @@ class Stopwatch:
         self._once(keep)
         pairs = [(self._once(keep), self._once(self._full)) for _ in range(self._runs)]
         return self.full_ms * median(one for one, _ in pairs) / median(full for _, full in pairs)
+
+
+class RemoteStopwatch:
+    """The same on a board, where each configuration is timed in turn with the full length in a process of its own."""
+
+    def __init__(self, path: Path, place: Place, names: Sequence[str], layers: int, length: int, runs: int) -> None:
+        self._path, self._place, self._runs = path, place, runs
+        self._feed = _feed([name for name in names if name in TOKENS], length)
+        self._full = [1.0] * layers
+        (self.full_ms,) = self._times(self._full)
+
+    def _times(self, *keeps: Sequence[float]) -> list[float]:
+        return measure.measure_turns(
+            self._path, self._place, self._feed, keeps, warmup=_WARMUP, runs=2 * self._runs + 1
+        )
+
+    def latency_ms(self, keep: Sequence[float]) -> float:
+        """Time at `keep`, in milliseconds as of the full length's first measurement."""
+        if list(keep) == self._full:
+            return self.full_ms
+        chosen, full = self._times(keep, self._full)
+        return self.full_ms * chosen / full

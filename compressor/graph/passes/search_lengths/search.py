@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import functools
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import onnxruntime
 
+from compressor.devices.place import place_for
 from compressor.errors import PassError, RequestError
 from compressor.graph import dial
 from compressor.graph.context import PassContext, PassResult
 from compressor.graph.files import load, save
 from compressor.graph.passes.search_lengths.evolution import Gene, Point, Schedule, Space, choose, evolve
-from compressor.graph.passes.search_lengths.latency import Stopwatch
+from compressor.graph.passes.search_lengths.latency import RemoteStopwatch, Stopwatch
 from compressor.graph.passes.search_lengths.settings import SearchLengthsSettings
 from compressor.graph.passes.search_lengths.table import dial_table
 from compressor.graph.passes.session import open_session
@@ -39,12 +40,19 @@ def run(source: Path, target: Path, settings: object, context: PassContext) -> P
         PassError: The graph has no dial.
         RequestError: There is no search data, or the budget is below the smallest configuration's cost.
     """
-    settings = cast(SearchLengthsSettings, settings)
+    with ExitStack() as stack:
+        return _search(source, target, cast(SearchLengthsSettings, settings), context, stack)
+
+
+def _search(
+    source: Path, target: Path, settings: SearchLengthsSettings, context: PassContext, stack: ExitStack
+) -> PassResult:
     config = read_config(context.checkpoint.path)
     structure = Structure.from_config(config)
     adaptive = _require_dial(source, structure)
     examples = _examples(settings, context)
-    session = _session(source, target, context)
+    path = stack.enter_context(_with_dial(source, target))
+    session = open_session(path, context.device)
     inputs = [entry.name for entry in session.get_inputs()]
     windows = Windows(context.task, context.tokenizer, examples, inputs, settings.batch_size)
     length = settings.reference_length or max(windows.lengths)
@@ -61,8 +69,15 @@ def run(source: Path, target: Path, settings: object, context: PassContext) -> P
     def latency_of(gene: Gene) -> float:
         return stopwatch.latency_ms(keep_of(gene))
 
+    measured_on: str | None = None
     if settings.cost == "latency":
-        stopwatch = Stopwatch(session, space.layers, length, settings.latency_runs)
+        place = stack.enter_context(place_for(context.device))
+        measured_on = place.measured_on
+        stopwatch: Stopwatch | RemoteStopwatch
+        if context.device.host is None:
+            stopwatch = Stopwatch(session, space.layers, length, settings.latency_runs)
+        else:
+            stopwatch = RemoteStopwatch(path, place, inputs, space.layers, length, settings.latency_runs)
     cost = latency_of if settings.cost == "latency" else macs_of
     budget = _budget(settings, float(cost(space.full)), float(cost(space.smallest)))
     schedule = Schedule(
@@ -129,6 +144,7 @@ def run(source: Path, target: Path, settings: object, context: PassContext) -> P
         "within_max_drop": within_drop,
         "evaluations": len(points),
         "windows": len(windows.features),
+        "measured_on": measured_on,
         "table": rows,
         **limits,
     }
@@ -144,17 +160,19 @@ def _require_dial(source: Path, structure: Structure) -> LengthAdaptive:
     return structure.length_adaptive
 
 
-def _session(source: Path, target: Path, context: PassContext) -> onnxruntime.InferenceSession:
-    """A session whose dial can be turned; a fixed dial is made an input in a copy that only lives here."""
+@contextmanager
+def _with_dial(source: Path, target: Path) -> Iterator[Path]:
+    """The graph with a dial that can be turned; a fixed one is made an input in a copy that only lives here."""
     model = load(source)
     if dial.kind(model) != "fixed":
-        return open_session(source, context.device)
+        yield source
+        return
     default = dial.default(source)
     dial.install(model, default or [], "optional")
     copy = target.with_name(f"{target.stem}.searched.onnx")
     save(model, copy)
     try:
-        return open_session(copy, context.device)
+        yield copy
     finally:
         copy.unlink()
 

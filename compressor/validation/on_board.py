@@ -1,0 +1,79 @@
+"""Does the board answer as this machine does? The same file on a sample of the held-out data, there and here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from compressor.config.device import DeviceProfile
+from compressor.devices import measure
+from compressor.devices.place import place_for
+from compressor.tasks.base import Task
+from compressor.tasks.examples import Example
+from compressor.validation.metric import require_usable
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+USUAL_ROWS = 64
+
+
+@dataclass(frozen=True)
+class BoardCheck:
+    """A board's answers against this machine's; other kernels add in another order, so that last digits differ."""
+
+    examples: int
+    same: float  # % of examples with the same prediction, as the task compares them
+    max_abs: float  # largest difference of an output
+    metrics: dict[str, float]  # points on the sample, on the board
+    metrics_here: dict[str, float]
+    measured_on: str
+
+
+def check_on_board(
+    model_path: Path,
+    task: Task,
+    examples: Sequence[Example],
+    tokenizer: PreTrainedTokenizerBase,
+    profile: DeviceProfile,
+    keep: Sequence[float] | None = None,
+    *,
+    rows: int | None = None,
+) -> BoardCheck | None:
+    """Compare outputs on up to `rows` examples, spread evenly over the data; None without a board, or for no rows.
+
+    Raises `DeviceError` when the file does not run there or gives something else than finite numbers.
+    """
+    limit = USUAL_ROWS if rows is None else rows
+    if profile.host is None or not limit or not examples:
+        return None
+    sample = list(examples[:: max(1, len(examples) // limit)][:limit])
+    features = task.features(sample, tokenizer, labelled=False)
+    tokens = task.output_names if task.restores_tokens else ()
+    pad_id = tokenizer.pad_token_id or 0
+    with place_for(profile) as place:
+        there = measure.run_features(
+            model_path, profile, features, keep, pad_id=pad_id, token_outputs=tokens, place=place
+        )
+        where = place.measured_on
+    here = measure.run_features(model_path, profile, features, keep, pad_id=pad_id, token_outputs=tokens)
+    for outputs in (there, here):
+        require_usable(outputs, task, model_path)
+    answers = [task.decode(sample, features, outputs) for outputs in (there, here)]
+    pairs = zip(*answers, strict=True)
+    return BoardCheck(
+        examples=len(sample),
+        same=100 * float(np.mean([task.same(one, other) for one, other in pairs])),
+        max_abs=max(
+            float(np.abs(one[name] - other[name]).max(initial=0.0))
+            for one, other in zip(there, here, strict=True)
+            for name in task.output_names
+        ),
+        metrics=dict(task.score(sample, answers[0])),
+        metrics_here=dict(task.score(sample, answers[1])),
+        measured_on=where,
+    )
