@@ -84,6 +84,7 @@ def predict(bench: Bench) -> None:
         held = Random(f"held out of {grid}").sample(others, min(bench.options.held_out, len(others)))
         bench.progress.line(f"{grid}: {len(chosen)} shapes to calibrate on, {len(held)} of {len(others)} held out")
         prices = pricer.measured([*chosen, *held])
+        chosen, held = ([item for item in items if item.name in prices] for items in (chosen, held))
         model = pricer.calibrate(chosen, prices)
         rows = [
             {"name": name_of(item, grid), "p50_ms": prices[item.name].p50_ms, "rounds": rounds(prices[item.name]),
@@ -125,12 +126,14 @@ def study(bench: Bench) -> None:
         items, pricer = items_of(bench, "study", *whole, device=name)
         bench.progress.line(f"{name}: {len(items)} models, {child.threads_for(profile)} threads")
         prices = pricer.measured(items)
+        for failed, reason in pricer.failed.items():
+            bench.progress.line(f"{name}, {failed}: {reason}")
         found[name] = {
             "threads": child.threads_for(profile),
             "memory_mb": profile.memory_mb,
             "host": host.describe()["cpu"],
             "rows": {name_of(item, "study"): prices[item.name].speed | {"size_mb": prices[item.name].size_mb}
-                     for item in items},
+                     for item in items if item.name in prices},
         }  # fmt: skip
         bench.keep("study", found)
 

@@ -32,6 +32,7 @@ def grid(bench: Bench) -> None:
     question = bench.question(*LOOSE)
     items, pricer, steps = bench.prepared(question)
     known = pricer.measured(items)
+    items = [item for item in items if item.name in known]
     groups: dict[str, list[Priced]] = {}
     for item in items:
         groups.setdefault(item.candidate.shape.name, []).append(priced(item, known[item.name]))

@@ -13,6 +13,9 @@ from compressor.advisor.limits import Limit, Values
 from compressor.request import Request
 from compressor.steps import Steps
 
+LARGEST_MARGIN = 0.5
+"""A model that is off by more says nothing, and what it rules out by half is out all the same."""
+
 How = Literal["measured", "predicted"]
 
 
@@ -74,8 +77,8 @@ class Calibration:
 
     @property
     def margin(self) -> float:
-        """Twice the median error of what was left out: what a prediction may be off by."""
-        return 2 * statistics.median(self.errors) if self.errors else 0.0
+        """Twice the median error of what was left out, at most `LARGEST_MARGIN`: what a prediction may be off by."""
+        return min(LARGEST_MARGIN, 2 * statistics.median(self.errors)) if self.errors else 0.0
 
 
 @dataclass(frozen=True)

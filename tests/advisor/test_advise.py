@@ -143,12 +143,6 @@ def test_a_metric_above_the_teachers_is_refused_with_exit_code_3(
     assert "report.html" in said.out
 
 
-def test_without_a_search_part_nothing_can_be_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    train, dev = (tmp_path / name for name in ("train.csv", "dev.csv"))
-    train.write_text("text,label\na good day,weather\n")
-    dev.write_text("text,label\na bad day,weather\n")
-    words = [word for word in TINY if not word.startswith("data.")]
-    given = ["data=files", f"data.train={train}", f"data.dev={dev}", f"output={tmp_path}", "max_latency_ms=10"]
-
-    assert main(["advise", *words, *given]) == 2
+def test_without_a_search_part_nothing_can_be_chosen(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["advise", *TINY, f"output={output}", "max_latency_ms=10", "data.demo_train=4"]) == 2
     assert "has no search part: give data.search above 0, or advise.train=false" in capsys.readouterr().err

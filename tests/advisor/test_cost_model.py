@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from compressor.advisor.cost_model import choose, fit, left_out_errors
+from compressor.advisor.cost_model import CostModel, choose, fit, left_out_errors
 from compressor.advisor.features import memory_features, size_parts, time_features
+from compressor.advisor.prices import Calibration
 from compressor.models import macs
 from compressor.models.structure import Structure
 from compressor.stages.drop_layers.settings import DropLayersSettings
@@ -142,3 +143,10 @@ def test_memory_grows_with_the_file_and_the_input() -> None:
 
     assert base["file"] == 20.0
     assert memory_features(MINILM, 20.0, length=64, batch_size=4)["activations"] == 4 * base["activations"]
+
+
+def test_a_model_that_is_far_off_still_rules_out_what_is_out_by_half() -> None:
+    model = CostModel({"call": 1.0})
+
+    assert Calibration(model, None, [], [], [0.05, 0.1, 3.0]).margin == pytest.approx(0.2)
+    assert Calibration(model, None, [], [], [2.0, 3.0]).margin == 0.5

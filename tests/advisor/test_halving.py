@@ -66,7 +66,7 @@ def test_for_latency_the_front_goes_on_spread_over_its_prices() -> None:
     points = [point(f"p{index}", 10.0 * index, float(index)) for index in range(9)]
     dominated = point("bad", 5.0, 8.0)
 
-    assert survivors([*points, dominated], 3, "latency", [p.name for p in points]) == ["p0", "p4", "p8"]
+    assert survivors([*points, dominated], 3, "latency", [p.name for p in points] + ["bad"]) == ["p0", "p4", "p8"]
 
 
 def test_the_front_has_what_nothing_beats_in_both() -> None:
