@@ -8,6 +8,7 @@ every batch; `passes` 0 leaves the clock out. `run` does it from another process
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -48,7 +49,7 @@ def run(
 def measure(request: dict[str, Any]) -> dict[str, Any]:
     """By setting: logits [rows, classes], blocks [rows], and times in milliseconds [passes, batches]."""
     options = ort.SessionOptions()
-    options.intra_op_num_threads = request["threads"]
+    options.intra_op_num_threads = min(request["threads"], len(os.sched_getaffinity(0)))
     options.log_severity_level = 3
     session = ort.InferenceSession(request["model"], options, providers=["CPUExecutionProvider"])
     names = [entry.name for entry in (*session.get_inputs(), *session.get_overridable_initializers())]
