@@ -126,11 +126,28 @@ def show_rows(rows: Sequence[Row], verdicts: Sequence[Verdict]) -> None:
     """The table of a run with what its latencies are, and the gates."""
     console = out()
     console.print(rows_table(rows))
-    first = rows[0].speed
+    first = next((row.speed for row in rows if row.speed), None)
     if first is not None:
         where = f"Latency: p50 of {first.length} real tokens, batch {first.batch_size}, {first.threads} threads"
         console.print(Text(f"{where}; measured on {first.measured_on}."))
+    for line in _doubts(rows[-1]):
+        console.print(Text(line))
     show_verdicts(verdicts, console)
+
+
+def _doubts(artifact: Row) -> Iterator[str]:
+    """What a reader of the figures must know: memory that does not suffice, rounds that disagree, other answers."""
+    speed, check = artifact.speed, artifact.on_board
+    if speed is not None and speed.fits_memory is not None:
+        fits = "fits" if speed.fits_memory else "does not fit"
+        yield f"Memory: the artifact {fits} ({speed.memory_note})."
+    if speed is not None and speed.steady is False and speed.spread is not None:
+        yield f"The machine was too noisy: rounds of the artifact differ by {100 * speed.spread:.0f} %."
+    if check is not None:
+        yield (
+            f"Answers: {check.same:.1f} % of {check.examples} examples as on this machine, outputs differ by at most "
+            f"{check.max_abs:.2g}."
+        )
 
 
 def show_verdicts(verdicts: Sequence[Verdict], console: RichConsole) -> None:

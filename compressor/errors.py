@@ -93,6 +93,10 @@ class UnreachableError(DeviceError):
     """A board does not answer, refuses the login, shows another host key, or was lost midway."""
 
 
+class DeviceMemoryError(DeviceError):
+    """A model needs more memory than there is where it is run."""
+
+
 class DeviceSetupError(DeviceError):
     """A board lacks what measuring needs: Python, numpy or onnxruntime, or has them too old."""
 

@@ -72,7 +72,10 @@ def make_row(
 
 
 def with_speed(steps: Steps, rows: Sequence[Row]) -> list[Row]:
-    """The same rows with their speed, all measured in one go, in turn, on the same texts at the same length."""
+    """The same rows with their speed, all measured in one go, in turn, on the same texts at the same length.
+
+    Only the artifact must be measured: a teacher may be too large for the device, and has no speed then.
+    """
     request = steps.request
     settings: MeasureSettings = request.measure
     length = settings.length or steps.task.max_length
@@ -88,7 +91,8 @@ def with_speed(steps: Steps, rows: Sequence[Row]) -> list[Row]:
     with steps.progress.bar("measure speed", len(asked) * (settings.rounds + 1)) as bar:
         note: Callable[[str], None] = lambda name: bar.advance(note=name)  # noqa: E731
         with place_for(request.device) as place:  # one connection for all that follows
-            speeds = measure.measure_many(asked, request.device, settings, on_step=note)
+            others = [row.name for row in rows[:-1]]
+            speeds = measure.measure_many(asked, request.device, settings, on_step=note, may_fail=others)
             artifact = rows[-1]
             tokens = _tokenization(steps, artifact, place)
             check = check_on_board(
@@ -100,7 +104,10 @@ def with_speed(steps: Steps, rows: Sequence[Row]) -> list[Row]:
                 asked[-1].keep,
                 rows=settings.device_rows,
             )
-    timed = [dataclasses.replace(row, speed=speeds[row.name]) for row in rows]
+    for name in others:
+        if name not in speeds:
+            steps.progress.line(f"{name}: not measured, as it ran out of memory")
+    timed = [dataclasses.replace(row, speed=speeds.get(row.name)) for row in rows]
     return [*timed[:-1], dataclasses.replace(timed[-1], on_board=check, tokenization=tokens)]
 
 

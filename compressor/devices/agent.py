@@ -52,7 +52,7 @@ class Source:
 
     def more(self) -> None:
         """Read what is there."""
-        while not self.wait(5.0):
+        while not self.wait(min(5.0, SILENCE_S)):
             pass
         chunk = os.read(0, CHUNK)
         if not chunk:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from compressor.errors import DeviceError, DeviceSetupError
+from compressor.errors import DeviceError, DeviceMemoryError, DeviceSetupError
 
 _LAST_WORDS = 600
 _NO_ROOM = "No space left on device"
@@ -85,14 +85,15 @@ def _died(code: int, log: Path, name: str, where: str) -> DeviceError:
     if _NO_ROOM in words:
         return DeviceError(f"the disk is full{where}: the process that ran {name} could not write its answer.")
     end = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    kind = DeviceError
     if code == -signal.SIGKILL:
-        end += ", as a system does that runs out of memory"
-    return DeviceError(f"the process that ran {name}{where} {end}; its last words: {words or 'it said nothing'}")
+        kind, end = DeviceMemoryError, f"{end}, as a system does that runs out of memory"
+    return kind(f"the process that ran {name}{where} {end}; its last words: {words or 'it said nothing'}")
 
 
 def _failed(reason: str, out_of_memory: bool, name: str, where: str) -> DeviceError:
     if out_of_memory:
-        return DeviceError(f"{name} ran out of memory{where}: {reason}")
+        return DeviceMemoryError(f"{name} ran out of memory{where}: {reason}")
     if _NO_ROOM in reason:
         return DeviceError(f"the disk is full{where}: the outputs of {name} could not be written.")
     if any(sign in reason for sign in _TOO_OLD):

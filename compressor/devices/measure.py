@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from compressor.devices.child import LocalPlace
 from compressor.devices.limits import memory_limit_mb
 from compressor.devices.place import Place, place_for
 from compressor.devices.speed import STEADY, TIMES, Speed, spread_of
-from compressor.errors import DeviceError
+from compressor.errors import DeviceError, DeviceMemoryError
 from compressor.tasks.base import Feature
 
 Inputs = Mapping[str, np.ndarray]
@@ -69,45 +69,55 @@ def measure_many(
     timeout_s: float = SPEED_TIMEOUT_S,
     on_step: Callable[[str], None] | None = None,
     place: Place | None = None,
+    may_fail: Collection[str] = (),
 ) -> dict[str, Speed]:
     """Measure several files fairly: in every round each row runs once, in a fresh process, one after the other.
 
     A machine that is slow for a while then slows all rows, not one. `on_step` is told the row's name before each
     process; there are `rounds` + 1 of them a row (memory and energy count as one). `place`: None is the one that the
-    profile names. Returns a `Speed` by row name.
+    profile names. Returns a `Speed` by row name; rows of `may_fail` that run out of memory have none.
+
+    Raises `DeviceMemoryError` for any other row that does, and `DeviceError` for what else cannot be measured.
     """
     if len({row.name for row in rows}) != len(rows):
         raise ValueError("the rows of a comparison need different names")
     with nullcontext(place) if place else place_for(profile) as where:
-        timings = _rounds(rows, where, settings, timeout_s, on_step)
+        limit = memory_limit_mb(profile, (where.facts or {}).get("memory_mb"))
+        timings: dict[str, list[dict[str, Any]]] = {row.name: [] for row in rows}
         speeds: dict[str, Speed] = {}
+        gone: set[str] = set()
+        for row in _in_turn(rows, settings):
+            if row.name not in gone:
+                _tell(on_step, row.name)
+                with _tolerated(row, may_fail, gone):
+                    timings[row.name].append(_probe(row, where, "speed", _settings(row, settings), timeout_s))
         for row in rows:
-            _tell(on_step, row.name)
-            chosen = _settings(row, settings)
-            limit = memory_limit_mb(profile, (where.facts or {}).get("memory_mb"))
-            memory = _probe(row, where, "memory", chosen, timeout_s, limit_mb=limit)
-            energy = _energy(row, where, profile, chosen)
-            speeds[row.name] = _speed(row, where, chosen, timings[row.name], memory, energy)
+            if row.name not in gone:
+                _tell(on_step, row.name)
+                chosen = _settings(row, settings)
+                with _tolerated(row, may_fail, gone):
+                    memory = _probe(row, where, "memory", chosen, timeout_s, limit_mb=limit)
+                    energy = _energy(row, where, profile, chosen)
+                    speeds[row.name] = _speed(row, where, chosen, timings[row.name], memory, energy)
     return speeds
 
 
-def _rounds(
-    rows: Sequence[Row],
-    where: Place,
-    settings: MeasureSettings,
-    timeout_s: float,
-    on_step: Callable[[str], None] | None,
-) -> dict[str, list[dict[str, Any]]]:
-    """Answers of the timed runs by row name, the rows taken in turn."""
-    timings: dict[str, list[dict[str, Any]]] = {row.name: [] for row in rows}
-    most = max((_settings(row, settings).rounds for row in rows), default=0)
-    for turn in range(most):
-        for row in rows:
-            chosen = _settings(row, settings)
-            if turn < chosen.rounds:
-                _tell(on_step, row.name)
-                timings[row.name].append(_probe(row, where, "speed", chosen, timeout_s))
-    return timings
+def _in_turn(rows: Sequence[Row], settings: MeasureSettings) -> Iterator[Row]:
+    """Each row once in every round, for as many rounds as it has."""
+    rounds = [_settings(row, settings).rounds for row in rows]
+    for turn in range(max(rounds, default=0)):
+        yield from (row for row, most in zip(rows, rounds, strict=True) if turn < most)
+
+
+@contextmanager
+def _tolerated(row: Row, may_fail: Collection[str], gone: set[str]) -> Iterator[None]:
+    """Take note of a row that runs out of memory, if it may."""
+    try:
+        yield
+    except DeviceMemoryError:
+        if row.name not in may_fail:
+            raise
+        gone.add(row.name)
 
 
 def measure_turns(

@@ -90,6 +90,8 @@ def failure(address: str, python: str, code: int | None, words: str, *, started:
         )
     if code == NO_ROOM:
         return DeviceError(f"no temporary folder could be made on {address}: {said} (its disk may be full).")
+    if started and code == 0:
+        return UnreachableError(f"{address} ended the connection, as it had heard nothing from here for minutes.")
     if started:
         ended = "" if code in (_SSH_FAILED, None) else f" (the process there ended with exit code {code})"
         return UnreachableError(f"the connection to {address} was lost midway{ended}: {said}")

@@ -347,10 +347,34 @@ def test_a_board_that_falls_silent(board, graph, monkeypatch):
         monkeypatch.undo()
 
 
-def test_the_agent_keeps_to_old_python_syntax():
-    import ast
+@pytest.mark.parametrize(("ping_s", "there"), [(1000.0, False), (0.2, True)])
+def test_a_network_that_dies_without_a_word(server, board, tmp_path, monkeypatch, ping_s, there):
+    """The board's end leaves after a silence, which pings break."""
+    hasty = tmp_path / "agent.py"
+    hasty.write_text(ssh.AGENT.read_text().replace("SILENCE_S = 120.0", "SILENCE_S = 1.0"))
+    monkeypatch.setattr(ssh, "AGENT", hasty)
+    monkeypatch.setattr("compressor.devices.board._PING_S", ping_s)
+    connection = Board(sshd.ADDRESS, board.python)
+    try:
+        assert len(server.left_behind(0)) == 1
+        time.sleep(3)
+        assert len(server.left_behind(0)) == int(there)
+        if there:
+            assert abs(connection.clock_offset_s()) < 1
+        else:
+            with pytest.raises(UnreachableError, match="had heard nothing from here"):
+                connection.clock_offset_s()
+    finally:
+        connection.close()
 
-    ast.parse(ssh.AGENT.read_text(), feature_version=(3, 6))
+
+def test_what_runs_on_boards_keeps_to_an_old_python():
+    """Syntax, and every function and argument of the standard library."""
+    checker = [sys.executable, "-c", "import vermin; vermin.main()", "-t=3.6-", "--no-tips", "--violations"]
+    done = subprocess.run([*checker, str(ssh.AGENT), str(child.PROBE)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    newer = subprocess.run([*checker, str(Path(__file__))], capture_output=True, text=True)
+    assert newer.returncode == 1  # this very file does not
 
 
 def test_a_missing_program_is_a_skip_or_a_failure(monkeypatch):

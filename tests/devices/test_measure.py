@@ -224,12 +224,6 @@ def test_inputs_of_a_length_are_real_tokens():
         speed_inputs.of_length([], 4, 1)
 
 
-def test_probe_keeps_to_old_python_syntax():
-    import ast
-
-    ast.parse(child.PROBE.read_text(), feature_version=(3, 6))
-
-
 def test_tokenization_is_timed_apart(here, tmp_path):
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -10,8 +11,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from compressor.config.device import DeviceProfile, Provider
 from compressor.config.run import MeasureSettings
-from compressor.devices import measure, probe
+from compressor.devices import answer, child, measure, probe
 from compressor.devices.limits import memory_limit_mb
+from compressor.errors import DeviceMemoryError
 
 QUICK = MeasureSettings(warmup=0, runs=1, rounds=1)
 NEEDED_MB = 500
@@ -45,6 +47,23 @@ def test_fitting_is_a_result_of_a_run_under_the_limit(hungry, inputs, memory_mb,
     assert speed.peak_memory_mb > NEEDED_MB  # known in either case
     assert speed.memory_note.startswith(f"run under {speed.memory_limit_mb:.0f} MiB by ")
     assert speed.memory_note.endswith("(out of memory)") is not fits
+
+
+def test_a_row_that_may_run_out_of_memory_has_no_speed(graph, inputs, monkeypatch):
+    real = child.LocalPlace.run_probe
+
+    def tight(place, request, folder, **options):
+        if request["model"].endswith("tiny.onnx") or request["mode"] != "speed":
+            return real(place, request, folder, **options)
+        (folder / "log").write_text("")
+        return answer.read(-9, folder / "none.json", folder / "log", request)
+
+    monkeypatch.setattr(child.LocalPlace, "run_probe", tight)
+    teacher = measure.Row("teacher", Path("large.onnx"), inputs)
+    rows = [teacher, measure.Row("artifact", graph, inputs)]
+    assert list(measure.measure_many(rows, PLAIN, QUICK, may_fail=["teacher"])) == ["artifact"]
+    with pytest.raises(DeviceMemoryError, match=r"large.onnx was killed by signal 9, as a system does that runs out"):
+        measure.measure_many(rows, PLAIN, QUICK)
 
 
 def test_without_a_known_memory_nothing_is_tried(graph, inputs):
