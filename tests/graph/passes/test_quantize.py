@@ -27,7 +27,7 @@ from compressor.graph.context import PassContext
 from compressor.graph.passes.fuse.fuse import run as fuse
 from compressor.graph.passes.fuse.settings import FuseSettings
 from compressor.graph.passes.quantize.calibration import calibration_feeds, collect_ranges
-from compressor.graph.passes.quantize.embeddings import quantize_rows
+from compressor.graph.passes.quantize.embeddings import quantize_blocks, quantize_rows
 from compressor.graph.passes.quantize.integer_ops import to_integer_products
 from compressor.graph.passes.quantize.quantize import run
 from compressor.graph.passes.quantize.scheme import resolve
@@ -289,16 +289,28 @@ def test_embedding_rows_are_within_half_a_step(table: np.ndarray) -> None:
     assert np.all(np.abs(codes * scales - table) <= np.abs(table).max(axis=1, keepdims=True) / 127 * 0.5001 + 1e-30)
 
 
+@given(np_st.arrays(np.float32, (5, 64), elements=st.floats(-100, 100, width=32)))
+def test_embedding_blocks_are_within_half_a_step(table: np.ndarray) -> None:
+    codes, scales = quantize_blocks(table)
+    assert codes.dtype == np.uint8 and codes.nbytes * 2 == table.size and scales.shape == (5, 2)
+    numbers = np.concatenate([codes % 16, codes >> 4], axis=1).astype(np.float32) - 8
+    steps = np.repeat(np.abs(table).reshape(5, 2, 32).max(axis=2), 32, axis=1) / 7
+    assert np.all(np.abs(numbers * np.repeat(scales, 32, axis=1) - table) <= steps * 0.5001 + 1e-30)
+
+
+@pytest.mark.parametrize(("bits", "error"), [("int8", 0.1), ("int4", 0.5)])
 @pytest.mark.parametrize("mode", ["dynamic", "static"])
-def test_embeddings_as_int8(mode: str, stock_graph, make_context: Make, tmp_path: Path) -> None:
+def test_embeddings_of_few_bits(
+    mode: str, bits: str, error: float, stock_graph, make_context: Make, tmp_path: Path
+) -> None:
     kept = run(stock_graph, tmp_path / "kept.onnx", settings(mode=mode, embeddings="keep"), make_context())
-    small = run(stock_graph, tmp_path / "small.onnx", settings(mode=mode, embeddings="int8"), make_context())
+    small = run(stock_graph, tmp_path / "small.onnx", settings(mode=mode, embeddings=bits), make_context())
     assert (65, 32) in float_weights(kept.path)
     assert (65, 32) not in float_weights(small.path)
     assert small.notes["embeddings"]["rows"] == 65
     saved = kept.notes["bytes_after"] - small.notes["bytes_after"]
-    assert saved == pytest.approx(small.notes["embeddings"]["bytes_saved"], abs=1500)
-    assert largest_error(stock_graph, small.path) < 0.1
+    assert saved == pytest.approx(small.notes["embeddings"]["bytes_saved"], abs=4000)  # the look-up has more nodes
+    assert 0 < largest_error(stock_graph, small.path) < error
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def _quantize(
     chosen, left = choose_products(model, settings, op_types=op_types, in_bodies=dynamic)
     wanted = len(chosen)
     if settings.embeddings != "keep":
-        notes["embeddings"] = quantize_embeddings(model)
+        notes["embeddings"] = quantize_embeddings(model, settings.embeddings)
         require_embeddings("quantize", settings.embeddings, notes["embeddings"])
     smooths = _smooths(scheme, settings, context)
     feeds = calibration_feeds(model, settings, context) if smooths or scheme.mode == "static" else []

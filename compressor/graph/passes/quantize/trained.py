@@ -44,7 +44,7 @@ def finish_trained(
     wanted = integer_products(model)
     notes: dict[str, Any] = {"scheme": {**dataclasses.asdict(scheme), "mode": "trained"}}
     if settings.embeddings != "keep":
-        notes["embeddings"] = quantize_embeddings(model)
+        notes["embeddings"] = quantize_embeddings(model, settings.embeddings)
         require_embeddings("quantize", settings.embeddings, notes["embeddings"])
     if scheme.layout == "integer":
         replaced = to_integer_products(model, signed=False)

@@ -54,7 +54,7 @@ def run(source: Path, target: Path, settings: object, context: PassContext) -> P
     saved = carry(model, chosen, found, asked.activations)
     notes: dict[str, Any] = {"scheme": f"int{asked.bits} weights", "method": asked.method, "backend": asked.backend}
     if asked.embeddings != "keep":
-        notes["embeddings"] = quantize_embeddings(model)
+        notes["embeddings"] = quantize_embeddings(model, asked.embeddings)
         require_embeddings("quantize_weights", asked.embeddings, notes["embeddings"])
     save(model, target)
     open_session(target, context.device)

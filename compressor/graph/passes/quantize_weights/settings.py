@@ -26,7 +26,7 @@ class QuantizeWeightsSettings:
     activations: Literal["float32", "int8"] = "float32"  # int8: rounded for the product itself, faster on some CPUs
     exclude: list[str] = dataclasses.field(default_factory=list)
     smallest_width: Count = 16  # products with fewer rows or columns of weights stay float32 (heads, sums)
-    embeddings: Literal["auto", "keep", "int8"] = "auto"  # auto: int8 where they are a plain look-up
+    embeddings: Literal["auto", "keep", "int8", "int4"] = "auto"  # auto: int8 where they are a plain look-up
     samples: Count = 128  # calibration examples (gptq, awq)
     batch_size: Count = 8  # windows a calibration run
 
