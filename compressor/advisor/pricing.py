@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -69,7 +70,7 @@ class Pricer:
         unknown = [item for item in items if self.cache.find(keys[item.name]) is None]
         if unknown:
             for name, found in self.measured_anew(unknown).items():
-                self.cache.get_or_make(keys[name], f"price of {name}", lambda output, work, found=found: found)
+                self.cache.get_or_make(keys[name], f"price of {name}", partial(_known, found))
         prices = {}
         for item in items:
             if item.name in self.failed:
@@ -223,6 +224,11 @@ def price_all(items: Sequence[Item], impossible: Mapping[str, str], limits: Sequ
         baseline_mb=min(baselines, default=None),
         length=pricer.length,
     )
+
+
+def _known(notes: dict[str, Any], output: Path, work: Path) -> dict[str, Any]:
+    """What an entry of the cache is made of that is known already."""
+    return notes
 
 
 def _require(there: Sequence[Item] | Mapping[str, Price], reasons: Mapping[str, str]) -> None:

@@ -114,6 +114,27 @@ def test_training_is_told_against_the_whole_grid(found: Advice) -> None:
     assert found.cost.passes > 0
 
 
+def test_with_a_metric_to_reach_the_fastest_that_holds_is_the_answer(output: Path, found: Advice) -> None:
+    advice = advise(ask([*TINY, f"output={output}", "min_metric=1", "advise.finalists=2"]))
+    prices = {member.name: member.price.p50_ms for member in advice.prices.priced}
+    held = [final.name for final in advice.finals if final.met]
+
+    assert advice.question.goal == "latency" and 1 <= len(advice.finals) <= 2
+    assert advice.recommended == min(held, key=lambda name: prices[name])
+    assert (advice.question.request.output / f"advised-{advice.recommended}").is_dir()
+
+
+def test_figures_of_another_machine_are_said_to_be_that(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [word for word in TINY if not word.startswith("advise.grid")]
+    grid = ["advise.grid.layers=[0.5]", "advise.grid.widths=[1.0]", "advise.grid.keep=[1.0]", "advise.train=false"]
+    elsewhere = [*words, *grid, f"output={output}", "device=raspberry_pi_4", "max_latency_ms=0.0001"]
+
+    assert main(["advise", *elsewhere]) == 3
+    assert "None of it is a figure of raspberry_pi_4" in " ".join(capsys.readouterr().out.split())
+    assert main(["advise", *elsewhere, "gates.require_device=true"]) == 4
+    assert "run this on raspberry_pi_4" in capsys.readouterr().err
+
+
 def test_limits_below_every_price_are_said_before_any_training(output: Path, found: Advice) -> None:
     before = kept(output)
     advice = advise(ask([*TINY, f"output={output}", "max_size_mb=0.2", "max_latency_ms=10000"]))
