@@ -131,12 +131,13 @@ def quality(bench: Bench) -> None:
     features = bench.task.features(bench.data.dev, load_tokenizer(bench.teacher.path), labelled=False)
     texts = [[feature.inputs["input_ids"]] for feature in features]
     for listed in _groups(bench):
-        targets = [bench.work / "quality" / f"{row.name}.json" for row in listed]
-        if all(target.exists() for target in targets):
+        targets = {row: bench.work / "quality" / f"{row.name}.json" for row in listed}
+        wanted = [row for row, target in targets.items() if not target.exists()]
+        if not wanted:
             continue
         bench.progress.line(f"{bench.name}: scoring {listed[0].graph}")
-        found = _run(bench, listed, texts, passes=0)
-        for row, target in zip(listed, targets, strict=True):
+        found = _run(bench, wanted, texts, passes=0)
+        for row in wanted:
             outputs = [{"logits": np.asarray(logits, np.float32)} for logits in found[row.name]["logits"]]
             predictions = bench.task.decode(bench.data.dev, features, outputs)
             result = {
@@ -145,7 +146,7 @@ def quality(bench: Bench) -> None:
                 "predictions": predictions,
                 "blocks": found[row.name]["blocks"],
             }
-            target.write_text(json.dumps(result))
+            targets[row].write_text(json.dumps(result))
 
 
 def speed(bench: Bench) -> None:
