@@ -11,13 +11,18 @@ STAMP = $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test lint format clean
+.PHONY: demo test emulator lint format clean
 
 demo: $(STAMP)
 	$(BIN)/python -m compressor recipe=qualaminilm device=jetson $(DEMO)
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n logical --dist loadfile
+
+# What emulated 64-bit Arm cores need, with this machine's ONNX Runtime and the oldest that boards may have.
+emulator: $(STAMP)
+	$(BIN)/python -m compressor emulator install
+	$(BIN)/python -m compressor emulator install onnxruntime=1.17.0
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

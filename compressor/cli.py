@@ -20,11 +20,14 @@ Turn a fine-tuned BERT-like teacher into a small, fast, checked ONNX artifact fo
 
 Other verbs:
   list [recipes|stages|passes|devices|data]   what there is to choose from
+  describe DEVICE                             a device's profile: what it decides, why, and whether this is one
   plan KEY=VALUE ...                          what a run would do, what is cached, expected MACs and size
   advise task=NAME device=NAME LIMITS ...     which recipe fits; LIMITS: min_metric=, max_latency_ms=, max_memory_mb=,
                                               max_size_mb=; advise.train=false for prices alone
   verify DIR                                  check an artifact: hashes, graph, that it runs
   validate DIR [device=NAME]                  measure an artifact anew, on this machine
+  validate DIR device=NAME device.emulate=true   and compare its answers with those of emulated 64-bit Arm cores
+  emulator install | show | remove            what emulation needs, in the user's cache  [onnxruntime=VERSION]
   cache list                                  what is kept between runs  [output=DIR]
   cache clean --max-gb N | --all              remove what was not used for longest, down to N gigabytes; or everything
 

@@ -29,7 +29,7 @@ _EXPORT = ("torch", "transformers", "optimum", "optimum-onnx", "onnx")
 _PASSES = ("onnx", "onnxruntime", "nncf", "neural-compressor")
 _DESCRIBING = (
     "description", "why", "sources", "identity", "power", "runtime_newest", "oldest_python", "emulated_cpu",
-    "host", "python", "system_memory_mb",
+    "emulate", "host", "python", "system_memory_mb",
 )  # fmt: skip
 """Settings of a device that change no file."""
 

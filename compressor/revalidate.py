@@ -27,7 +27,7 @@ from compressor.validation.metric import Evaluation, evaluate
 from compressor.validation.on_board import BoardCheck, check_on_board
 
 _CHANGEABLE = ("device", "data", "measure")
-_OF_DEVICE = ("host", "python", "threads", "power", "memory_mb", "system_memory_mb")
+_OF_DEVICE = ("host", "python", "emulate", "threads", "power", "memory_mb", "system_memory_mb")
 """Settings of a device that say how it is measured, not which file it gets."""
 
 
@@ -167,7 +167,8 @@ def _board_lines(check: BoardCheck | None) -> list[tuple[str, str, str]]:
     """What the board answers (now) beside what this machine does (then) on the same sample."""
     if check is None:
         return []
-    lines = [(f"same answers on {check.examples} examples", "", f"{check.same:.1f} %")]
+    lines = [("answers compared with those of", "", check.measured_on)]
+    lines.append((f"same answers on {check.examples} examples", "", f"{check.same:.1f} %"))
     lines.append(("largest difference of an output", "", f"{check.max_abs:.2g}"))
     for name, value in check.metrics.items():
         lines.append((f"{name} there, on those", _figure(check.metrics_here[name]) + " here", _figure(value)))

@@ -154,6 +154,22 @@ def advise(arguments: Arguments) -> int:
     return run_advice(arguments.settings, arguments.config_dirs)
 
 
+def describe(arguments: Arguments) -> int:
+    """Show a device's profile, and why it decides what it decides."""
+    from compressor.describe import describe as describe_device
+
+    _only_options(arguments, "--config-dir")
+    return describe_device(arguments.words, arguments.settings, arguments.config_dirs)
+
+
+def emulator(arguments: Arguments) -> int:
+    """Put together, show or remove what emulated Arm cores need."""
+    from compressor.emulate import manage
+
+    _only_options(arguments)
+    return manage(arguments.words, arguments.settings)
+
+
 def verify(arguments: Arguments) -> int:
     """Check an artifact's files, graph and that it runs."""
     folder = _one_folder(arguments)
@@ -292,6 +308,8 @@ VERBS: dict[str, Callable[[Arguments], int]] = {
     "run": run,
     "list": list_,
     "plan": plan,
+    "describe": describe,
+    "emulator": emulator,
     "advise": advise,
     "verify": verify,
     "validate": validate,

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from compressor.errors import DataError, UnknownNameError
+from compressor.artifact.manifest import read
+from compressor.devices import emulator
+from compressor.errors import DataError, DeviceError, RequestError, UnknownNameError
 from compressor.pipeline import run
 from compressor.progress import Silent
 from compressor.revalidate import Revalidation, revalidate
+from tests.require import missing
 from tests.tiny import request
 
 MEASURE = ["measure.runs=2", "measure.rounds=1"]
@@ -75,3 +78,46 @@ def test_data_that_has_moved_can_be_named(artifact: Path, tmp_path: Path) -> Non
 def test_what_cannot_be_changed(artifact: Path) -> None:
     with pytest.raises(UnknownNameError, match="unknown key 'seed'"):
         anew(artifact, "seed=3")
+
+
+@pytest.fixture(scope="module")
+def emulator_is_there() -> None:
+    try:
+        emulator.installed()
+    except DeviceError as error:
+        missing(str(error))
+
+
+def test_answers_of_emulated_arm_cores(emulator_is_there: None, artifact: Path) -> None:
+    """The model's int8 products on a Raspberry Pi's kernels; every time is this machine's and says so."""
+    found = anew(artifact, "device=raspberry_pi_4", "device.emulate=true")
+    lines = {name: now for name, _, now in found.lines}
+    assert lines["answers compared with those of"].startswith("an emulation of cortex-a72 for raspberry_pi_4 (QEMU")
+    assert lines["same answers on 6 examples"] == "100.0 %"
+    assert lines["accuracy there, on those"] == lines["accuracy"]
+    assert "emulation" not in found.measured_on and "not raspberry_pi_4" in found.measured_on
+    verdicts = {verdict.name: verdict for verdict in found.verdicts}
+    assert verdicts["min_device_agreement"].passed
+
+
+def test_a_run_keeps_answers_of_emulated_cores_and_no_times(emulator_is_there: None, tmp_path: Path) -> None:
+    asked = request(
+        "int8", tmp_path, "device=raspberry_pi_5", "device.emulate=true", "task=text-classification",
+        "export_each_stage=false",
+    )  # fmt: skip
+    manifest = read(run(asked).artifact)
+    assert manifest.board_check is not None
+    assert manifest.board_check["measured_on"].startswith("an emulation of cortex-a76 for raspberry_pi_5")
+    assert manifest.board_check["same"] == 100.0
+    assert not [one.name for one in manifest.measurements if "emulation" in one.where + one.how]
+    assert not any(one.on_device for one in manifest.measurements if one.unit in ("ms", "MiB", "mJ a call"))
+
+
+def test_what_cannot_be_emulated(artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RequestError, match="device.emulate=true is not possible: 'udoo_2gb' names no"):
+        anew(artifact, "device=udoo_2gb", "device.emulate=true")
+    with pytest.raises(RequestError, match="device.host and device.emulate=true contradict each other"):
+        anew(artifact, "device=raspberry_pi_4", "device.emulate=true", "device.host=pi")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(DeviceError, match="no emulator with ONNX Runtime .* is installed: run"):
+        anew(artifact, "device=raspberry_pi_4", "device.emulate=true")

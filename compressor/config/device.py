@@ -51,6 +51,7 @@ class DeviceProfile:
     threads: Count | None = None  # None: all cores of the machine
     memory_mb: Positive | None = None  # of the whole device; gates.max_memory_mb cannot be above it
     emulated_cpu: str | None = None  # QEMU's model of its 64-bit Arm cores: the same instruction sets
+    emulate: bool = False  # also run a sample on them under emulation, which takes no times
     system_memory_mb: Positive | None = None  # that its system keeps for itself; None: a quarter, 256 to 1024 MiB
     number_format: NumberFormat = "float32"
     activation_signed: bool = False  # static int8: signed activations

@@ -107,7 +107,8 @@ class MeasureSettings:
     warmup: Whole = 5  # runs before the clock starts
     runs: Count = 30  # timed runs per round
     rounds: Count = 3  # rounds, rows taken in turn
-    device_rows: Whole | None = None  # held-out examples answered on the board too; None: 64 with device.host, else 0
+    device_rows: Whole | None = None  # examples answered on the device too; None: 64 with device.host, 32 emulated
+    meter_log: str | None = None  # CSV that a meter in the device's supply is writing; energy is read from it
 
 
 @settings

@@ -29,6 +29,7 @@ LIBRARIES = (
 _BOARD = Path("/proc/device-tree/model")
 _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
+_CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 
 
 def _text(path: Path) -> str:
@@ -102,3 +103,14 @@ def describe() -> dict[str, Any]:
         "os": f"{platform.system()} {platform.release()}",
         "libraries": versions(),
     }
+
+
+def caches() -> dict[str, int]:
+    """Sizes of the first core's caches in KiB by name (L1d, L1i, L2, L3); empty where the system does not say."""
+    found: dict[str, int] = {}
+    for place in sorted(_CACHES.glob("index*")):
+        kind, size = _text(place / "type").strip(), _text(place / "size").strip()
+        if size.endswith("K") and size[:-1].isdigit():
+            letter = {"Data": "d", "Instruction": "i"}.get(kind, "")
+            found[f"L{_text(place / 'level').strip()}{letter}"] = int(size[:-1])
+    return found

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from compressor.config.device import DeviceProfile
+from compressor.config.paths import expanded
 from compressor.config.run import MeasureSettings
-from compressor.devices import child
+from compressor.devices import child, meter_log
 from compressor.devices.child import LocalPlace
 from compressor.devices.limits import memory_limit_mb
 from compressor.devices.place import Place, place_for
@@ -241,11 +242,21 @@ def _probe(
 def _energy(row: Row, where: Place, profile: DeviceProfile, settings: MeasureSettings) -> dict[str, Any]:
     if not where.on_device:
         return {"energy_mj": None, "note": f"not measured: this machine is not {profile.name}"}
+    if settings.meter_log is not None:
+        return _energy_from_log(row, where, settings, expanded(settings.meter_log))
     if profile.power == "none":
         return {"energy_mj": None, "note": "not measured: the profile names no power meter"}
     meter = profile.power if profile.power in ENERGY_SECONDS else "external"
     seconds, idle = ENERGY_SECONDS[meter]
     return _probe(row, where, "energy", settings, SPEED_TIMEOUT_S, meter=meter, seconds=seconds, idle_seconds=idle)
+
+
+def _energy_from_log(row: Row, where: Place, settings: MeasureSettings, log: Path) -> dict[str, Any]:
+    """Energy of a run from the log that a meter in the device's supply writes meanwhile."""
+    meter_log.read(log)  # what is no log at all is said before half a minute has gone by
+    seconds, idle = ENERGY_SECONDS["external"]
+    run = _probe(row, where, "energy", settings, SPEED_TIMEOUT_S, meter="external", seconds=seconds, idle_seconds=idle)
+    return {**run, **meter_log.energy(log, run)}
 
 
 def _memory_note(memory: Mapping[str, Any]) -> str:

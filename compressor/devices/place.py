@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from compressor.config.device import DeviceProfile
 from compressor.devices.board import connected
 from compressor.devices.child import LocalPlace
+from compressor.devices.emulation import emulated
 from compressor.devices.profiles import HOST
 from compressor.devices.remote import RemotePlace
 from compressor.errors import RequestError
@@ -69,8 +70,13 @@ def place_for(profile: DeviceProfile) -> Iterator[Place]:
 def check_place(profile: DeviceProfile) -> None:
     """See that the place is there and is the one that the profile describes, before any work is done for it.
 
-    Raises `DeviceError` and its kinds. This machine needs no check.
+    Raises `DeviceError` and its kinds, and `RequestError` for one that cannot be emulated. This machine needs no check.
     """
+    if profile.emulate and profile.host is not None:
+        raise RequestError("device.host and device.emulate=true contradict each other: the board answers for itself.")
+    if profile.emulate:
+        with emulated(profile):
+            pass
     if profile.host is not None:
         with place_for(profile):
             pass

@@ -18,6 +18,7 @@ from compressor.errors import RequestError, UnknownNameError
 from compressor.processor import cpu_flags
 
 HOST = "host"
+_RAPL = Path("/sys/class/powercap/intel-rapl:0")
 
 
 def available(folders: Iterable[Path]) -> dict[str, Path]:
@@ -97,6 +98,7 @@ def _probed() -> dict[str, Any]:
         "number_format": number_format,
         "reduce_range": reduce_range,
         "why": why,
+        "power": "rapl" if _RAPL.is_dir() else "none",
     }
     if memory is not None:
         settings["memory_mb"] = float(memory)

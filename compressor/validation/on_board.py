@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,8 @@ import numpy as np
 
 from compressor.config.device import DeviceProfile
 from compressor.devices import measure
-from compressor.devices.place import place_for
+from compressor.devices.emulation import emulated
+from compressor.devices.place import Place, place_for
 from compressor.tasks.base import Task
 from compressor.tasks.examples import Example
 from compressor.validation.metric import require_usable
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 USUAL_ROWS = 64
+EMULATED_ROWS, EMULATED_TIMEOUT_S = 32, 3600.0
+"""An emulated device is tens of times slower than this machine."""
 
 
 @dataclass(frozen=True)
@@ -44,20 +48,25 @@ def check_on_board(
     *,
     rows: int | None = None,
 ) -> BoardCheck | None:
-    """Compare outputs on up to `rows` examples, spread evenly over the data; None without a board, or for no rows.
+    """Compare outputs on up to `rows` examples, spread evenly over the data, with the board's or an emulated device's.
+
+    None without either, or for no rows.
 
     Raises `DeviceError` when the file does not run there or gives something else than finite numbers.
     """
-    limit = USUAL_ROWS if rows is None else rows
-    if profile.host is None or not limit or not examples:
+    usual = EMULATED_ROWS if profile.emulate else USUAL_ROWS
+    limit = usual if rows is None else rows
+    if not (profile.host or profile.emulate) or not limit or not examples:
         return None
     sample = list(examples[:: max(1, len(examples) // limit)][:limit])
     features = task.features(sample, tokenizer, labelled=False)
     tokens = task.output_names if task.restores_tokens else ()
     pad_id = tokenizer.pad_token_id or 0
-    with place_for(profile) as place:
+    open_place: AbstractContextManager[Place] = emulated(profile) if profile.emulate else place_for(profile)
+    timeout_s = EMULATED_TIMEOUT_S if profile.emulate else None
+    with open_place as place:
         there = measure.run_features(
-            model_path, profile, features, keep, pad_id=pad_id, token_outputs=tokens, place=place
+            model_path, profile, features, keep, pad_id=pad_id, token_outputs=tokens, place=place, timeout_s=timeout_s
         )
         where = place.measured_on
     here = measure.run_features(model_path, profile, features, keep, pad_id=pad_id, token_outputs=tokens)
