@@ -145,8 +145,8 @@ def _doubts(artifact: Row) -> Iterator[str]:
         yield f"The machine was too noisy: rounds of the artifact differ by {100 * speed.spread:.0f} %."
     if check is not None:
         yield (
-            f"Answers: {check.same:.1f} % of {check.examples} examples as on this machine, outputs differ by at most "
-            f"{check.max_abs:.2g}."
+            f"Answers of {check.measured_on}: {check.same:.1f} % of {check.examples} examples as on this machine, "
+            f"outputs differ by at most {check.max_abs:.2g}."
         )
 
 
