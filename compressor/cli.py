@@ -24,8 +24,10 @@ Other verbs:
   plan KEY=VALUE ...                          what a run would do, what is cached, expected MACs and size
   advise task=NAME device=NAME LIMITS ...     which recipe fits; LIMITS: min_metric=, max_latency_ms=, max_memory_mb=,
                                               max_size_mb=; advise.train=false for prices alone
+  report DIR [DIR ...] [output=FILE]          one page of all runs under some folders, with runs.json and runs.csv
   verify DIR                                  check an artifact: hashes, graph, that it runs
   validate DIR [device=NAME]                  measure an artifact anew, on this machine
+  validate DIR [device=NAME] device.host=USER@BOARD   the same on the board itself, by ssh
   validate DIR device=NAME device.emulate=true   and compare its answers with those of emulated 64-bit Arm cores
   emulator install | show | remove            what emulation needs, in the user's cache  [onnxruntime=VERSION]
   cache list                                  what is kept between runs  [output=DIR]
@@ -41,7 +43,9 @@ Settings are KEY=VALUE (Hydra's grammar) and reach into the recipe:
 
 Options:
   --config-dir DIR   your own recipes, devices and data: DIR/recipe/NAME.yaml, DIR/device/NAME.yaml, DIR/data/NAME.yaml
-  -m, --multirun     run every combination of values given as KEY=A,B
+  -m, --multirun     run every combination of values given as KEY=A,B; what is there already is not run again
+  --launcher NAME    with -m: hand the runs to one of Hydra's launchers (joblib, submitit_slurm ...)
+  --shard I/N        with -m: only this machine's share of the runs
   --debug            show the whole traceback of an error
   -h, --help         this text
   --version
@@ -65,6 +69,8 @@ class Arguments:
     debug: bool = False
     max_gb: str | None = None
     everything: bool = False
+    launcher: str | None = None
+    shard: str | None = None
 
 
 def entry() -> None:
@@ -110,7 +116,7 @@ def sort_arguments(argv: Sequence[str]) -> Arguments:
 
     words: list[str] = []
     settings: list[str] = []
-    values: dict[str, list[str]] = {"--config-dir": [], "--max-gb": []}
+    values: dict[str, list[str]] = {"--config-dir": [], "--max-gb": [], "--launcher": [], "--shard": []}
     flags = {"--multirun": False, "--debug": False, "--all": False}
     rest = list(argv)
     while rest:
@@ -143,6 +149,8 @@ def sort_arguments(argv: Sequence[str]) -> Arguments:
         debug=flags["--debug"],
         max_gb=values["--max-gb"][-1] if values["--max-gb"] else None,
         everything=flags["--all"],
+        launcher=values["--launcher"][-1] if values["--launcher"] else None,
+        shard=values["--shard"][-1] if values["--shard"] else None,
     )
 
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from compressor.cache import Cache
 from compressor.config.paths import expanded
 from compressor.console import Console, out, show_outcome, show_rows, show_verdicts, simple_table
-from compressor.errors import CompressorError, RequestError, UnknownNameError
+from compressor.errors import RequestError, UnknownNameError
 from compressor.graph.registry import PASSES
 from compressor.stages.registry import STAGES
 
@@ -28,9 +28,13 @@ def run(arguments: Arguments) -> int:
     from compressor.request import build
 
     _no_words(arguments)
-    _only_options(arguments, "--multirun", "--config-dir")
+    several = ["--launcher", "--shard"] if arguments.multirun else []
+    _only_options(arguments, "--multirun", "--config-dir", *several)
     if arguments.multirun:
-        return _run_many(arguments)
+        from compressor.sweep import run_sweep
+
+        launcher, shard = arguments.launcher, arguments.shard
+        return run_sweep(arguments.settings, arguments.config_dirs, launcher=launcher, shard=shard)
     request = build(arguments.settings, config_dirs=arguments.config_dirs)
     _run_one(request)
     return 0
@@ -46,25 +50,6 @@ def _run_one(request: Request) -> None:
     except RefusedRunError as refusal:
         show_rows(refusal.rows, refusal.verdicts)
         raise
-
-
-def _run_many(arguments: Arguments) -> int:
-    """One run after the other; the exit code is that of the first that failed, and the others still run."""
-    from compressor import console
-    from compressor.request import build
-    from compressor.request.overrides import sweep
-
-    combinations = sweep(arguments.settings)
-    requests = [build(settings, config_dirs=arguments.config_dirs) for settings in combinations]
-    code = 0
-    for place, (settings, request) in enumerate(zip(combinations, requests, strict=True), start=1):
-        Console().line(f"run {place} of {len(requests)}: {' '.join(settings)}")
-        try:
-            _run_one(request)
-        except CompressorError as error:
-            console.error(str(error))
-            code = code or error.exit_code
-    return code
 
 
 def list_(arguments: Arguments) -> int:
@@ -154,6 +139,14 @@ def advise(arguments: Arguments) -> int:
     return run_advice(arguments.settings, arguments.config_dirs)
 
 
+def report(arguments: Arguments) -> int:
+    """One page of all runs under some folders."""
+    from compressor.report.verb import report as write_report
+
+    _only_options(arguments)
+    return write_report(arguments.words, arguments.settings)
+
+
 def describe(arguments: Arguments) -> int:
     """Show a device's profile, and why it decides what it decides."""
     from compressor.describe import describe as describe_device
@@ -185,7 +178,7 @@ def verify(arguments: Arguments) -> int:
 
 
 def validate(arguments: Arguments) -> int:
-    """Measure an artifact anew on this machine, against a device's profile and the artifact's own gates."""
+    """Measure an artifact anew, here or on a board, against a device's profile and the artifact's own gates."""
     folder = _one_folder(arguments)
     _only_options(arguments, "--config-dir")
     _only_measured_anew(arguments)
@@ -283,6 +276,8 @@ def _only_options(arguments: Arguments, *options: str) -> None:
         "--config-dir": bool(arguments.config_dirs),
         "--max-gb": arguments.max_gb is not None,
         "--all": arguments.everything,
+        "--launcher": arguments.launcher is not None,
+        "--shard": arguments.shard is not None,
     }
     for name, there in given.items():
         if there and name not in options:
@@ -295,7 +290,8 @@ def _only_measured_anew(arguments: Arguments) -> None:
         key = setting.partition("=")[0]
         if key.startswith("~") or key in ("recipe", "teacher", "data", "measure"):
             raise RequestError(
-                f"'{setting}' means nothing to validate: it takes device=NAME, measure.KEY=VALUE and data.KEY=VALUE."
+                f"'{setting}' means nothing to validate: it takes device=NAME, device.host=USER@BOARD, "
+                "measure.KEY=VALUE and data.KEY=VALUE."
             )
 
 
@@ -311,6 +307,7 @@ VERBS: dict[str, Callable[[Arguments], int]] = {
     "describe": describe,
     "emulator": emulator,
     "advise": advise,
+    "report": report,
     "verify": verify,
     "validate": validate,
     "cache": cache,

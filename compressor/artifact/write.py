@@ -74,6 +74,15 @@ def write_refused(exports: Path, place: Path, manifest: Manifest, page: str) -> 
     return target
 
 
+def refused_before(exports: Path, place: Path, request_key: str) -> Path | None:
+    """The folder of the report, if a gate has refused this very request, else None."""
+    folder = exports / REFUSED / place
+    try:
+        return folder if read(folder).request_key == request_key else None
+    except ArtifactError:
+        return None
+
+
 def drop_refused(exports: Path, place: Path) -> None:
     """Forget an earlier refusal, once the same place has an artifact."""
     try:

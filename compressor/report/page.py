@@ -79,7 +79,7 @@ def render(
             "axes": {name: _axis(axis) for name, axis in FIGURES.items()},
             "limits": bounds,
             "fronts": "recipe" if single else None,
-            "start": _start(points),
+            "start": _start(points, bounds),
         }),
         examples=None if single else _EXAMPLES,
         style=_text("page.css"),
@@ -93,6 +93,16 @@ def render(
 def render_run(manifest: Manifest, *, refused: str | None = None) -> str:
     """The page of one run; `refused` is the reason why there is no artifact."""
     return render([Entry.from_manifest(manifest, reason=(refused or "").removeprefix(_REFUSED))], title=manifest.title)
+
+
+def why_not(entry: Entry) -> str:
+    """Why an entry cannot be shown, as its manifest has odd values; empty where it can."""
+    try:
+        _environment().get_template("run.html.jinja").module.body(entry, "h3", _EXAMPLES)  # type: ignore[attr-defined]
+        _json(_of_entries([entry]))
+    except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError, jinja2.TemplateError) as error:
+        return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    return ""
 
 
 @functools.cache
@@ -185,20 +195,20 @@ def _board(entry: Entry) -> str:
     return f"{entry.task}, {shown_name(entry.data)}"
 
 
-def _start(points: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def _start(points: Sequence[Mapping[str, Any]], limits: Mapping[str, float]) -> dict[str, str]:
     """The axes that the page opens with: the metric where all of it is of the same data, else what was lost of it."""
     x = next((name for name in X_AXES if sum(name in point["values"] for point in points) > 1), "p50_ms")
     boards = {(point["keys"]["data"], point["metric"]) for point in points}
-    dropped = any("metric_drop" in point["values"] for point in points)
-    return {"x": x, "y": "metric_drop" if len(boards) > 1 and dropped else "metric", "colour": "recipe"}
+    dropped = len(boards) > 1 and any("metric_drop" in point["values"] for point in points)
+    return {"x": x, "y": "metric_drop" if dropped and "metric" not in limits else "metric", "colour": "recipe"}
 
 
 def _static(points: Sequence[Mapping[str, Any]], limits: Mapping[str, float], *, apart: bool) -> str:
-    """The plot as it is drawn without JavaScript; empty where there are not two points. `apart`: a front a colour."""
-    start = _start(points)
+    """The plot as it is drawn without JavaScript; `apart`: a front a colour. Empty where nothing is to be compared."""
+    start = _start(points, limits)
     x, y = start["x"], start["y"]
     shown = [point for point in points if x in point["values"] and y in point["values"]]
-    if len(shown) < 2:
+    if not shown or len(points) < 2:
         return ""
     kinds = sorted({point["keys"]["recipe"] for point in points})
     dots = [

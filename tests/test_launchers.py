@@ -1,0 +1,43 @@
+"""Hydra's launcher plug-ins: jobs in other processes, answers in order, what is not there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from compressor import launchers
+from compressor.errors import RequestError, UnknownNameError
+
+
+def square(job: int) -> tuple[int, int]:
+    """A job's answer and its process; a negative one fails."""
+    if job < 0:
+        raise ValueError("below nothing")
+    return job * job, os.getpid()
+
+
+def test_jobs_of_joblib_run_in_other_processes_in_order(tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    answers = launchers.launch("joblib", ["hydra.launcher.n_jobs=2"], square, [3, -1, 5], tmp_path)
+    assert [answers[0][0], answers[2][0]] == [9, 25]
+    assert isinstance(answers[1], ValueError)
+    assert os.getpid() not in (answers[0][1], answers[2][1])
+
+
+def test_hydras_own_launcher_runs_here(tmp_path: Path) -> None:
+    assert launchers.launch("basic", [], square, [2], tmp_path) == [(4, os.getpid())]
+
+
+def test_a_launcher_that_there_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UnknownNameError, match="unknown launcher 'joblip': did you mean 'joblib'?"):
+        launchers.launch("joblip", [], square, [1], tmp_path)
+    monkeypatch.setattr(launchers, "names", lambda: ["basic"])
+    with pytest.raises(RequestError, match="the launcher 'joblib' needs hydra-joblib-launcher: pip install"):
+        launchers.require("joblib")
+
+
+def test_a_setting_that_the_launcher_has_not(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="the launcher 'basic' cannot be set up"):
+        launchers.launch("basic", ["hydra.launcher.n_jobs=2"], square, [1], tmp_path)
