@@ -19,6 +19,7 @@ from compressor.devices.child import LocalPlace
 from compressor.devices.limits import memory_limit_mb
 from compressor.devices.place import Place, place_for
 from compressor.devices.speed import STEADY, TIMES, Speed, spread_of
+from compressor.devices.turn import turn_to_measure
 from compressor.errors import DeviceError, DeviceMemoryError
 from compressor.tasks.base import Feature
 
@@ -82,7 +83,7 @@ def measure_many(
     """
     if len({row.name for row in rows}) != len(rows):
         raise ValueError("the rows of a comparison need different names")
-    with nullcontext(place) if place else place_for(profile) as where:
+    with nullcontext(place) if place else place_for(profile) as where, turn_to_measure(profile.host):
         limit = memory_limit_mb(profile, (where.facts or {}).get("memory_mb"))
         timings: dict[str, list[dict[str, Any]]] = {row.name: [] for row in rows}
         speeds: dict[str, Speed] = {}

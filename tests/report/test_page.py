@@ -70,6 +70,8 @@ def test_a_run_shows_steps_times_tokens_layers_and_where(tmp_path) -> None:
     assert "90 timed calls" in page and 'class="k0"' in page and "parcel" in page
     assert "kept by layer: 21, 18, 15, 12, 9, 6" in page
     assert "0.900 GMACs" in page and "0.470 in the mean" in page
+    assert "the same as here in 98.4 % of 64 examples" in page and "an emulated Cortex-A72" in page
+    assert data_of(page) and Entry.from_manifest(manifest()).value("tokenization_ms") == 0.21
     assert "not judged" in page and "not measured" in page and "/home/somebody" not in page.split("The request")[0]
     assert "1.0 % apart" not in page and "2.0 % apart" in page
     assert len(data_of(page)["points"]) == 3 + 3

@@ -116,12 +116,12 @@
     svg.addEventListener("pointerleave", () => show(null));
     svg.addEventListener("focusin", (event) => show(event.target.closest("a")));
     svg.addEventListener("focusout", () => show(null));
-    let width = 0;
+    let width = Math.round(svg.parentElement.clientWidth);
+    plot();
     new ResizeObserver((changes) => {
       const now = Math.round(changes[0].contentRect.width);
       if (now && now !== width) { width = now; plot(); }
     }).observe(svg.parentElement);
-    document.fonts && plot();
   }
 
   function ticks(low, high, most) {
@@ -165,6 +165,7 @@
         ? [{ point, x: point.values[xName], y: point.values[yName], kind: kinds.indexOf(point.keys[colour]),
              hollow: !point.good || point.from[xName] === "predicted" || point.from[yName] === "predicted" }] : []);
     svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    const focused = svg.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
     svg.replaceChildren();
     show(null);
     legend(kinds, list);
@@ -219,6 +220,12 @@
       link.spot = { x, y, label: one.point.label, what };
       svg.append(link);
     });
+    const again = focused && [...svg.querySelectorAll("a")].find((link) => link.getAttribute("href") === focused);
+    if (again) {
+      svg.querySelector('a[tabindex="0"]').setAttribute("tabindex", "-1");
+      again.setAttribute("tabindex", "0");
+      again.focus({ preventScroll: true });
+    }
     const machines = new Set(list.map((one) => one.point.keys.device));
     byId("more").textContent =
       (xName.endsWith("_ms") || xName.endsWith("_mb")) && xName !== "size_mb" && machines.size > 1
