@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 from compressor.advisor.answer import Advice, Cost
@@ -108,7 +108,7 @@ def _answer(
         )  # fmt: skip
     goal = cast(Goal, question.goal)
     training = Training([steps for steps, _ in teachers], settings, record)
-    finals, held = _train(question, by_shape(fitting, goal, settings.trials), goal, training, limits)
+    finals, held = _train(question, by_shape(fitting, goal, settings.trials), goal, training, limits, grid)
     cost = Cost(sum(record.spent.values()), grid, sum(record.seconds.values()))
     nearest = None if held else closest({one.name: one.values() for one in finals if one.manifest}, limits)
     return Advice(
@@ -128,28 +128,44 @@ def _answer(
 
 
 def _train(
-    question: Question, groups: dict[str, list[Priced]], goal: Goal, training: Training, limits: Sequence[Limit]
+    question: Question,
+    groups: dict[str, list[Priced]],
+    goal: Goal,
+    training: Training,
+    limits: Sequence[Limit],
+    grid: float,
 ) -> tuple[list[Final], list[Point]]:
-    """The rounds and the full runs: all of these, and the points that held, the best answer last."""
-    settings, progress = question.settings, training.teachers[0].progress
+    """The rounds and the full runs: all of these, and the points that held, the best answer last.
+
+    `grid` is what training the whole grid would take, in passes.
+    """
+    settings, record, progress = question.settings, training.record, training.teachers[0].progress
     names = run_rounds(groups, goal, training, settings)
     members = {member.name: member for name in names for member in groups[name]}
+    last = record.last()
     finals: list[Final] = []
+    full: dict[str, list[Point]] = {}
+
+    def trained(shape: str) -> list[Point]:
+        """The points of a shape that is trained in full, unless the budget is spent; the first one always is."""
+        if shape not in full:
+            more = training.cost(groups[shape], FULL.share)
+            paid = [one for one in full if full[one] and groups[one][0].candidate.shape.is_trained]
+            if paid and more and sum(record.spent.values()) + more > settings.budget * grid:
+                record.stopped[shape] = f"the training budget was spent (advise.budget = {settings.budget:g})"
+                return []
+            full[shape] = judged_points(groups[shape], training, FULL)
+        return full[shape]
 
     def holds(point: Point) -> bool:
-        if point.shape not in full:
-            full[point.shape] = judged_points(groups[point.shape], training, FULL)
-        if not full[point.shape]:
+        if not trained(point.shape):
             return False
         finals.append(run_final(question, members[point.name], limits, progress))
         return finals[-1].met
 
-    full: dict[str, list[Point]] = {}
-    last = training.record.last()
+    progress.line(f"last round: {len(names)} shapes, trained in full as far as the budget goes")
     if goal == "metric" or not last:
-        progress.line(f"last round: {len(names)} shapes, trained in full")
-        full = {name: judged_points(groups[name], training, FULL) for name in names}
-        points = [point for name in names for point in full[name]]
+        points = [point for name in names for point in trained(name)]
     else:
         points = [
             Point(name, last[name].shape, last[name].metric, member.price.p50_ms)
@@ -197,10 +213,13 @@ def _why_no_price_fits(prices: Prices, limits: Sequence[Limit]) -> str:
 
 
 def _why_nothing_held(finals: Sequence[Final], record: Record) -> str:
-    if finals:
-        return "; ".join(f"{final.name}: {final.reason}" for final in finals)
-    failures: Mapping[str, str] = record.failed
-    return "no shape could be trained: " + "; ".join(f"{name}: {reason}" for name, reason in failures.items())
+    if not finals:
+        return "no shape could be trained: " + "; ".join(f"{name}: {why}" for name, why in record.failed.items())
+    reasons = [f"{final.name}: {final.reason}" for final in finals]
+    unasked = [name for name, why in record.stopped.items() if "advise.budget" in why]
+    if unasked:
+        reasons.append(f"not asked, as the training budget was spent (advise.budget): {', '.join(unasked)}")
+    return "; ".join(reasons)
 
 
 def _require_data(steps: Steps) -> None:

@@ -17,7 +17,7 @@ from compressor.config.schema import to_mapping
 from compressor.config.training import TrainingSettings
 from compressor.devices import host
 from compressor.errors import CompressorError, DeviceError, StorageError
-from compressor.keys import versions
+from compressor.keys import Keys, versions
 from compressor.request import StageEntry
 from compressor.stages.context import Checkpoint
 from compressor.steps import Steps
@@ -76,6 +76,17 @@ class Training:
         found = [Judged(name, shape.name, share, metric) for name, metric in scores.items()]
         self.record.judged += found
         return found
+
+    def cost(self, group: Sequence[Priced], share: float) -> float:
+        """Passes that training this shape would take, beside those that are spent already."""
+        base = self.teachers[group[0].candidate.shape.teacher]
+        request = of_candidate(base.request, group[0].candidate, self.settings, share=share)
+        keys = Keys(request, base.task.labels, base.data.fingerprints)
+        source, total = base.teacher.key, 0.0
+        for entry in request.stages:
+            source = keys.stage(entry, source, base.teacher.key)
+            total += 0.0 if source in self.record.spent else passes(entry, len(base.data.train))
+        return total
 
     def _scores(self, steps: Steps, source: Checkpoint, group: Sequence[Priced], part: str) -> dict[str, float]:
         """The primary metric of each candidate on a part of the data."""

@@ -67,6 +67,7 @@ class AdviseSettings:
     trials: Count | None = 16  # shapes that training begins with, at most; None: all that may fit
     eta: Annotated[int, Field(ge=2, le=16)] = 4  # from round to round this many times the budget, for one in as many
     rounds: Annotated[int, Field(ge=1, le=6)] = 3  # rounds of training; the last one has the full budget
+    budget: Ratio = 0.25  # of the whole grid's training: when it is spent no further shape is trained in full
     finalists: Count = 3  # full runs with the limits as gates, at most
     tolerance: NonNegative = 0.3  # points below the best metric that count as good as it, if they are faster
     above_teacher: NonNegative = 1.0  # points that a student may be above its teacher, for a min_metric that is

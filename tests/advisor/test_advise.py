@@ -114,6 +114,13 @@ def test_training_is_told_against_the_whole_grid(found: Advice) -> None:
     assert found.cost.passes > 0
 
 
+def test_only_one_shape_is_trained_in_full_where_the_rounds_have_spent_the_budget(found: Advice) -> None:
+    in_full = {one.shape for one in found.record.judged if one.share == 1}
+
+    assert found.cost.passes > 0.25 * found.cost.grid_passes
+    assert len(in_full - {"l4-w100"}) == 1  # that one is the teacher, which costs nothing
+
+
 def test_with_a_metric_to_reach_the_fastest_that_holds_is_the_answer(output: Path, found: Advice) -> None:
     advice = advise(ask([*TINY, f"output={output}", "min_metric=1", "advise.finalists=2"]))
     prices = {member.name: member.price.p50_ms for member in advice.prices.priced}
