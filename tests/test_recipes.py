@@ -8,7 +8,9 @@ import pytest
 import yaml
 
 from compressor.artifact.verify import verify
+from compressor.models.dial import token_counts
 from compressor.pipeline import run
+from compressor.report.details import tokens_by_layer
 from compressor.request.folders import choices
 from tests.tiny import request
 
@@ -42,6 +44,14 @@ def test_a_recipe_gives_a_sound_artifact_of_every_task(recipe: str, task: str, e
     assert (manifest.dial is not None) == any(entry.spec.name in DIALLED for entry in asked.stages)
     assert (manifest.depth is not None) == any(entry.spec.name == "adaptive_depth" for entry in asked.stages)
     assert manifest.parity is not None and manifest.parity["max_abs"] <= asked.export.parity_tolerance
+    if manifest.dial is not None:
+        assert manifest.dial.examples
+        for example in manifest.dial.examples:
+            counts = token_counts(len(example.tokens), manifest.dial.default, manifest.dial.minimum)
+            assert tokens_by_layer(example, manifest.dial.layers) == counts
+    if manifest.depth is not None:
+        assert manifest.depth.full_macs is not None and manifest.depth.mean_macs is not None
+        assert manifest.depth.mean_macs <= manifest.depth.full_macs == manifest.stages[-1].macs
     teacher, artifact = manifest.stages
     assert artifact.size_bytes is not None and teacher.size_bytes is not None
     assert artifact.size_bytes < teacher.size_bytes

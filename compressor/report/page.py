@@ -72,6 +72,7 @@ def render(
         facts=_facts(entries),
         reasons=_reasons(entries),
         plot=_static(points, bounds, apart=single is not None),
+        legend=[(kind, plot.shape(place, 7, 7)) for place, kind in enumerate(_kinds(points))],
         x_axes=[name for name in X_AXES if any(name in point["values"] for point in points)],
         y_axes=[name for name in Y_AXES if any(name in point["values"] for point in points)],
         data=_json({
@@ -203,6 +204,11 @@ def _start(points: Sequence[Mapping[str, Any]], limits: Mapping[str, float]) -> 
     return {"x": x, "y": "metric_drop" if dropped and "metric" not in limits else "metric", "colour": "recipe"}
 
 
+def _kinds(points: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the first colours stand for."""
+    return sorted({point["keys"]["recipe"] for point in points})
+
+
 def _static(points: Sequence[Mapping[str, Any]], limits: Mapping[str, float], *, apart: bool) -> str:
     """The plot as it is drawn without JavaScript; `apart`: a front a colour. Empty where nothing is to be compared."""
     start = _start(points, limits)
@@ -210,7 +216,7 @@ def _static(points: Sequence[Mapping[str, Any]], limits: Mapping[str, float], *,
     shown = [point for point in points if x in point["values"] and y in point["values"]]
     if not shown or len(points) < 2:
         return ""
-    kinds = sorted({point["keys"]["recipe"] for point in points})
+    kinds = _kinds(points)
     dots = [
         Dot(
             point["values"][x],

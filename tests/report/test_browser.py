@@ -174,6 +174,7 @@ def test_limits_of_an_advice_are_lines(browser: Any, pages: Path) -> None:
 def test_it_can_be_read_without_javascript(browser: Any, pages: Path) -> None:
     with Page(browser, pages / "sweep.html", java_script_enabled=False) as page:
         assert page.locator("#plot svg a").count() == 200 and page.locator("#table tbody tr").count() == 200
+        assert page.locator("#legend li").count() == 6
         assert not page.locator("#filters").is_visible() and not page.locator("#axes").is_visible()
         page.locator("details.run summary").first.click()
         assert page.locator("details.run").first.get_by_text("What each step gained and cost").is_visible()
