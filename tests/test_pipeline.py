@@ -237,3 +237,11 @@ def test_a_teacher_that_answers_all_alike_is_refused_before_stages(tmp_path: Pat
     asked = request("minilm", tmp_path, *wishes, "gates.max_metric_drop=1")
     with pytest.raises(GateRefusedError, match="gives every one of 40 examples the same answer"):
         run(asked)
+
+
+def test_a_length_dial_that_cannot_be_turned_is_compared_at_its_only_setting(tmp_path: Path) -> None:
+    settings = ["task=text-classification", "export.dial=fixed", "export_each_stage=false"]
+    outcome = run(request("length_adaptive", tmp_path, "device=raspberry_pi_4", *settings))
+    parity = outcome.rows[-1].parity
+    assert parity.cases and all("fixed" in case for case in parity.cases)
+    assert parity.max_abs < 1e-3

@@ -119,6 +119,8 @@ def number_format_for(machine: str, flags: frozenset[str]) -> tuple[str, bool, s
             True,
             "AVX2 without VNNI adds byte products in 16 bits, which saturate: 7-bit weights (reduced range)",
         )
+    if "sse4_1" in flags:
+        return "dynamic_int8", False, "without AVX2, bytes are widened before they are multiplied: full 8-bit weights"
     if machine in ("aarch64", "arm64"):
         return "dynamic_int8", False, "Arm's integer kernels widen before they add: full 8-bit weights"
     return "float32", False, "no instruction set that ONNX Runtime's int8 kernels are fast on was found"

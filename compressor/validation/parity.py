@@ -89,10 +89,11 @@ def _compare(
     tolerance: float,
 ) -> Parity:
     rows = _spread(task.features(examples, tokenizer, labelled=False))
+    lengths = _keeps(model, fixed_keep(graph))
     found = []
     for name, setting in _settings(model).items():
         runners = _torch_runner(model, task, setting), _graph_runner(graph, task, setting)
-        keeps = {", ".join(filter(None, (name, key))): keep for key, keep in _keeps(model).items()}
+        keeps = {", ".join(filter(None, (name, key))): keep for key, keep in lengths.items()}
         pad_id = tokenizer.pad_token_id or 0
         found.append(
             compare_models(*runners, task, rows, keeps, pad_id=pad_id, tolerance=tolerance, halts=name == HALTING)
@@ -193,13 +194,26 @@ def _differences(reference: Batch, candidate: Batch, batch: Batch, task: Task, c
     return [np.where(np.isfinite(row), row, np.inf) for row in found]
 
 
-def _keeps(model: Any) -> dict[str, list[float] | None]:
-    """Length configurations to compare at: all tokens, the default, a slope, a half from the first layer on."""
+def fixed_keep(graph: Path) -> list[float] | None:
+    """The length configuration that a graph always runs at; None: it has no dial, or one that can be turned."""
+    from compressor.graph import dial
+    from compressor.graph.files import load
+
+    return dial.default(graph) if dial.kind(load(graph, weights=False)) == "fixed" else None
+
+
+def _keeps(model: Any, fixed: list[float] | None = None) -> dict[str, list[float] | None]:
+    """Length configurations to compare at: all tokens, the default, a slope, a half from the first layer on.
+
+    `fixed` is the only one of a graph whose dial cannot be turned.
+    """
     from compressor.models.checkpoint import structure_of
 
     adaptive = structure_of(model).length_adaptive
     if adaptive is None:
         return {"": None}
+    if fixed is not None:
+        return {"fixed": fixed}
     layers = len(adaptive.keep)
     return {
         "all tokens": [1.0] * layers,
@@ -258,13 +272,14 @@ def _graph_runner(graph: Path, task: Task, setting: Mapping[str, float] = Mappin
         raise ExportError(f"{graph.name} does not load in ONNX Runtime: {error}") from error
     known = {node.name for node in [*session.get_inputs(), *session.get_overridable_initializers()]}
     names = [node.name for node in session.get_outputs()]
+    fixed = fixed_keep(graph)
 
     def run(batch: Batch, keep: Sequence[float] | None) -> Batch:
         feed = {name: value for name, value in batch.items() if name in known}
         feed |= {name: np.array([value], dtype=np.float32) for name, value in setting.items() if name in known}
         if keep is not None and "keep" in known:
             feed["keep"] = np.asarray(keep, dtype=np.float32)
-        elif keep is not None:
+        elif keep is not None and keep != fixed:
             raise ExportError(f"{graph.name} has no input 'keep' though its checkpoint is length-adaptive.")
         try:
             return dict(zip(names, session.run(names, feed), strict=True))

@@ -46,7 +46,8 @@ def test_host_is_this_machine_and_knows_its_cores():
         ("x86_64", {"avx2", "avx512_vnni"}, ("dynamic_int8", False)),
         ("x86_64", {"avx2", "avx_vnni"}, ("dynamic_int8", False)),
         ("x86_64", {"avx2"}, ("dynamic_int8", True)),
-        ("x86_64", {"sse4_2"}, ("float32", False)),
+        ("x86_64", {"sse4_1", "sse4_2"}, ("dynamic_int8", False)),
+        ("x86_64", {"sse2"}, ("float32", False)),
         ("aarch64", {"asimd"}, ("dynamic_int8", False)),
     ],
 )
