@@ -51,6 +51,10 @@ class ProbeError(Exception):
     """Something that the caller must be told in one sentence."""
 
 
+class MeterError(ProbeError):
+    """A power meter is not there, or cannot be read."""
+
+
 def main(path: str) -> int:
     """Answer one request; returns the exit code."""
     folder = os.path.dirname(os.path.abspath(path))
@@ -428,7 +432,10 @@ def rapl_domains(root: str = "/") -> List[Tuple[str, int]]:
 
 def read_counters(domains: List[Tuple[str, int]]) -> List[int]:
     """Microjoules counted so far, one number a package."""
-    return [int(text_of(name)) for name, _ in domains]
+    try:
+        return [int(text_of(name)) for name, _ in domains]
+    except ValueError:
+        raise MeterError("a RAPL counter could not be read any more")  # noqa: B904
 
 
 class Rapl:
@@ -437,7 +444,7 @@ class Rapl:
     def __init__(self, root: str) -> None:
         self.domains = rapl_domains(root)
         if not self.domains:
-            raise ProbeError("no readable RAPL counter in /sys/class/powercap")
+            raise MeterError("no readable RAPL counter in /sys/class/powercap")
         self.note = "RAPL, all processor packages"
         self.before = []  # type: List[int]
 
@@ -502,46 +509,46 @@ class Ina3221:
         rails = ina3221_rails(root)
         chosen = [name for name in MODULE_RAILS if name in rails]
         if not rails:
-            raise ProbeError("no INA3221 power monitor in /sys")
+            raise MeterError("no INA3221 power monitor in /sys")
         if not chosen:
-            raise ProbeError("the INA3221 has no rail of the whole module, only {}".format(", ".join(sorted(rails))))
+            raise MeterError("the INA3221 has no rail of the whole module, only {}".format(", ".join(sorted(rails))))
         self.watts = rails[chosen[0]]
         self.note = "INA3221, rail {} of the whole module, read every {:g} ms".format(chosen[0], SAMPLE_S * 1e3)
-        self.total, self.samples = 0.0, 0
+        self.readings = []  # type: List[Tuple[float, float]]
         self.thread = None  # type: Optional[threading.Thread]
         self.ended = threading.Event()
-        self.trouble = ""
 
     def start(self) -> None:
-        """Begin to read."""
-        self.total, self.samples = 0.0, 0
+        """Begin to read: once before the thread runs, so that nothing is missed while it starts."""
+        self.readings = []
         self.ended.clear()
-        self.thread = threading.Thread(target=self.read, daemon=True)
+        self.read()
+        self.thread = threading.Thread(target=self.read_on, daemon=True)
         self.thread.start()
 
     def read(self) -> None:
-        """Sum up power over time (trapezoids) until told to end."""
+        """One reading: when, and how many watts (not a number where the file cannot be read)."""
         try:
-            last, power = time.perf_counter(), self.watts()
-            while True:
-                over = self.ended.wait(SAMPLE_S)
-                now, next_power = time.perf_counter(), self.watts()
-                self.total += (now - last) * (power + next_power) / 2
-                self.samples += 1
-                last, power = now, next_power
-                if over:
-                    return
-        except ValueError as error:
-            self.trouble = str(error)
+            self.readings.append((time.perf_counter(), self.watts()))
+        except ValueError:
+            self.readings.append((time.perf_counter(), float("nan")))
+
+    def read_on(self) -> None:
+        """Read until told to end."""
+        while not self.ended.wait(SAMPLE_S):
+            self.read()
 
     def joules(self) -> float:
-        """Energy since the start, where reading ends."""
+        """Energy since the start by the trapezoidal rule; reading ends."""
         self.ended.set()
         if self.thread:
             self.thread.join()
-        if self.trouble:
-            raise ProbeError("the INA3221 could not be read ({})".format(self.trouble))
-        return self.total
+        self.read()
+        times, watts = np.asarray(self.readings).T
+        total = float(np.sum(np.diff(times) * (watts[1:] + watts[:-1]) / 2))
+        if total != total:
+            raise MeterError("the INA3221 could not be read all the time")
+        return total
 
 
 class External:
@@ -562,14 +569,15 @@ METERS = {"rapl": Rapl, "ina3221": Ina3221, "external": External}  # type: Dict[
 
 
 def energy(request: Dict[str, Any]) -> Dict[str, Any]:
-    """Energy of a call in millijoules, all of it and above idle; or why it was not measured.
-
-    The model is loaded, then nothing runs for `idle_seconds`, then it runs for `seconds`.
-    """
+    """Energy of a call in millijoules, all of it and above idle; or why it was not measured."""
     try:
-        meter = METERS[request["meter"]](root_of(request))
-    except ProbeError as reason:
+        return metered(request, METERS[request["meter"]](root_of(request)))
+    except MeterError as reason:
         return {"energy_mj": None, "note": "not measured: {}".format(reason)}
+
+
+def metered(request: Dict[str, Any], meter: Any) -> Dict[str, Any]:
+    """The model is loaded, then nothing runs for `idle_seconds`, then it runs for `seconds`."""
     session = open_session(request)
     feeds = [feed_for(session, arrays, request.get("keep")) for arrays in input_sets(request)]
     idle_started, clock = time.time(), time.perf_counter()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from compressor.config import runtime
 from compressor.config.device import DeviceProfile
 from compressor.devices import answer, child, host, identity
 from compressor.devices.board import Board, content_key
@@ -107,11 +108,12 @@ def _require_libraries(profile: DeviceProfile, board: Board, facts: Mapping[str,
                 f"{library} is missing on {address}{why}: run '{python} -m pip install numpy onnxruntime' there, or "
                 "name a Python that has it by device.python=PATH."
             )
-    oldest = profile.runtime_version
-    if oldest and _numbers(facts["onnxruntime"]) < _numbers(oldest):
+    oldest = profile.runtime_version or ".".join(map(str, runtime.OLDEST_ATTENTION))
+    if _numbers(facts["onnxruntime"]) < _numbers(oldest):
         raise DeviceSetupError(
             f"onnxruntime {facts['onnxruntime']} on {address} is too old: {profile.name} needs {oldest} or newer "
-            f"('{python} -m pip install --upgrade onnxruntime' there)."
+            f"('{python} -m pip install --upgrade onnxruntime' there; device.runtime_version names an older one, for "
+            "which graphs are written otherwise)."
         )
 
 

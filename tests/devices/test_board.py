@@ -175,9 +175,14 @@ def test_no_python_an_old_python_and_missing_packages(server, board, tmp_path):
     fails(broken, r"onnxruntime is missing on my-board \(libhopeful.so: cannot open")
 
 
-def test_a_runtime_that_is_too_old_for_the_profile_or_the_file(board, graph, tmp_path):
+def test_a_runtime_that_is_too_old_for_the_profile_or_the_file(board, graph, tmp_path, monkeypatch):
     with pytest.raises(DeviceSetupError, match="onnxruntime .* on my-board is too old: loopback needs 99.0 or newer"):
         check_place(dataclasses.replace(board, runtime_version="99.0"))
+    with monkeypatch.context() as patch:  # a profile that names none gets graphs with MultiHeadAttention
+        patch.setattr("compressor.config.runtime.OLDEST_ATTENTION", (98, 0))
+        with pytest.raises(DeviceSetupError, match="loopback needs 98.0 or newer"):
+            check_place(board)
+        check_place(dataclasses.replace(board, runtime_version="1.10"))
     for change, name in ((lambda model: setattr(model, "ir_version", 99), "ir.onnx"),
                          (lambda model: setattr(model.opset_import[0], "version", 99), "opset.onnx")):  # fmt: skip
         model = onnx.load(str(graph))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import platform
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,6 +13,7 @@ import numpy as np
 import onnx
 import pytest
 
+from compressor.config.device import Identity
 from compressor.config.run import FeatureSettings, TaskName
 from compressor.config.schema import parse
 from compressor.errors import PassError, RequestError
@@ -23,6 +26,7 @@ from compressor.graph.passes.session import open_session
 from compressor.models.macs import token_counts
 from compressor.stages.context import Checkpoint
 from compressor.tasks.base import Feature, Task
+from tests import sshd
 from tests.graph.passes.conftest import LAYERS, as_json, make_device, make_examples, run_graph
 
 LENGTHS = (20, 19, 12, 11, 7)
@@ -206,6 +210,18 @@ def test_stopwatch_agrees_with_itself(adaptive_graph) -> None:
     watch = Stopwatch(open_session(adaptive_graph, make_device()), LAYERS, 32, 5)
     assert watch.latency_ms([1.0] * LAYERS) == watch.full_ms
     assert 0.1 < watch.latency_ms([0.99] * LAYERS) / watch.full_ms < 10
+
+
+def test_times_of_a_board(toy, toy_context, tmp_path, tmp_path_factory) -> None:
+    """The cost is measured by ssh, the metric here."""
+    with sshd.running(tmp_path_factory.mktemp("board")) as server:
+        identity = Identity(machine=[platform.machine()])
+        device = make_device(host=sshd.ADDRESS, python=sys.executable, identity=identity)
+        chosen = settings(cost="latency", latency_runs=1, max_evaluations=3)
+        notes = run(toy, tmp_path / "out.onnx", chosen, toy_context(device=device)).notes
+        assert server.left_behind() == []
+    assert notes["measured_on"].startswith("toy (") and notes["evaluations"] <= 3
+    assert all(row["latency_ms"] > 0 for row in notes["table"])
 
 
 def test_a_graph_without_a_dial(stock_graph, make_context, tmp_path) -> None:
