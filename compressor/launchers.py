@@ -52,9 +52,7 @@ def require(name: str) -> None:
     if name in known:
         return
     if name in _PLUGINS:
-        raise RequestError(
-            f"the launcher '{name}' needs {_PLUGINS[name]}: pip install 'compressor[launchers]'."
-        )
+        raise RequestError(f"the launcher '{name}' needs {_PLUGINS[name]}: pip install 'compressor[launchers]'.")
     raise UnknownNameError("launcher", name, {*known, *_PLUGINS})
 
 
@@ -94,5 +92,6 @@ def launch(
         except (HydraException, OmegaConfBaseException) as error:
             reason = " ".join(str(error).splitlines()[0].split())
             raise RequestError(f"the launcher '{name}' cannot be set up: {reason}.") from error
-        returned = launcher.launch([[f"+job={place}"] for place in range(len(jobs))], 0)
+    # Outside of `initialize`: jobs compose requests of their own, and Hydra does so for one at a time.
+    returned = launcher.launch([[f"+job={place}"] for place in range(len(jobs))], 0)
     return [one._return_value for one in returned]

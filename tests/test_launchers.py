@@ -9,6 +9,7 @@ import pytest
 
 from compressor import launchers
 from compressor.errors import RequestError, UnknownNameError
+from compressor.request import build
 
 
 def square(job: int) -> tuple[int, int]:
@@ -24,6 +25,18 @@ def test_jobs_of_joblib_run_in_other_processes_in_order(tmp_path: Path) -> None:
     assert [answers[0][0], answers[2][0]] == [9, 25]
     assert isinstance(answers[1], ValueError)
     assert os.getpid() not in (answers[0][1], answers[2][1])
+
+
+def compose(job: str) -> str:
+    """A job that composes a request, as runs do."""
+    return build([f"recipe={job}"]).recipe.name
+
+
+@pytest.mark.parametrize(("launcher", "settings"), [("basic", []), ("joblib", ["hydra.launcher.n_jobs=1"])])
+def test_jobs_compose_requests(launcher: str, settings: list[str], tmp_path: Path) -> None:
+    if launcher != "basic":
+        pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    assert launchers.launch(launcher, settings, compose, ["int8", "minilm"], tmp_path) == ["int8", "minilm"]
 
 
 def test_hydras_own_launcher_runs_here(tmp_path: Path) -> None:

@@ -139,6 +139,7 @@ def test_everything_is_reached_with_the_keyboard(browser: Any, pages: Path) -> N
         page.keyboard.press("Enter")
         assert page.locator(second).get_attribute("open") is not None
         assert page.evaluate("() => document.activeElement.tagName") == "SUMMARY"
+        assert page.locator(second).get_by_text("What each step gained and cost").is_visible()
         outline = (
             "() => { const s = getComputedStyle(document.activeElement); return s.outlineStyle + s.outlineWidth; }"
         )
@@ -156,6 +157,7 @@ def test_everything_is_reached_with_the_keyboard(browser: Any, pages: Path) -> N
 def test_no_page_scrolls_sideways_on_a_phone(browser: Any, pages: Path, name: str, scheme: str) -> None:
     with Page(browser, pages / f"{name}.html", viewport={"width": 360, "height": 740}, color_scheme=scheme) as page:
         page.eval_on_selector_all("details", "all => all.slice(0, 3).forEach((one) => { one.open = true; })")
+        page.wait_for_selector("details[open] pre, details[open] table")
         assert page.evaluate("() => document.documentElement.scrollWidth") == 360
         ratios = page.evaluate(CONTRAST)
         assert min(ratios) >= 4.5, min(ratios)

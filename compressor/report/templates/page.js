@@ -18,10 +18,16 @@
     return node;
   };
   const shown = (name, value) => value.toLocaleString("en", { maximumFractionDigits: axes[name].digits });
+  /* What a run's details hold stands in a noscript, which browsers with scripts do not parse: many runs open quickly. */
+  const fill = (details) => {
+    const kept = details.querySelector(":scope > noscript");
+    if (kept) kept.replaceWith(...new DOMParser().parseFromString(kept.textContent, "text/html").body.childNodes);
+  };
+  document.addEventListener("toggle", (event) => { if (event.target.open) fill(event.target); }, true);
   const open = (id) => {
     const target = byId(id);
     if (!target) return;
-    if (target.tagName === "DETAILS") target.open = true;
+    if (target.tagName === "DETAILS") { fill(target); target.open = true; }
     target.scrollIntoView({ block: "start" });
     const focus = target.querySelector("summary");
     if (focus) focus.focus({ preventScroll: true });
@@ -35,8 +41,8 @@
     open(id);
   });
   if (location.hash) open(location.hash.slice(1));
-  for (const event of ["beforeprint"]) window.addEventListener(event, () => {
-    if (points.length <= 12) document.querySelectorAll("details").forEach((one) => { one.open = true; });
+  window.addEventListener("beforeprint", () => {
+    if (points.length <= 12) document.querySelectorAll("details").forEach((one) => { fill(one); one.open = true; });
   });
 
   /* Filters: what is chosen and searched holds for the table and for the plot. */
@@ -111,11 +117,12 @@
       select.addEventListener("change", plot);
     }
     byId("axes").addEventListener("submit", (event) => event.preventDefault());
-    svg.addEventListener("keydown", move);
-    svg.addEventListener("pointerover", (event) => show(event.target.closest("a")));
-    svg.addEventListener("pointerleave", () => show(null));
-    svg.addEventListener("focusin", (event) => show(event.target.closest("a")));
-    svg.addEventListener("focusout", () => show(null));
+    const stage = svg.parentElement; // an svg that listens to focus would be a stop of the Tab key itself
+    stage.addEventListener("keydown", move);
+    stage.addEventListener("pointerover", (event) => show(event.target.closest("a")));
+    stage.addEventListener("pointerleave", () => show(null));
+    stage.addEventListener("focusin", (event) => show(event.target.closest("a")));
+    stage.addEventListener("focusout", () => show(null));
     let width = Math.round(svg.parentElement.clientWidth);
     plot();
     new ResizeObserver((changes) => {
