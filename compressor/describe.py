@@ -148,7 +148,7 @@ def consequences(profile: DeviceProfile, own: Sequence[Path]) -> Iterator[Line]:
     yield "quantize", what, f"layout {found.layout}" if found.mode == "static" else ""
     for bits in (4, 8):
         try:
-            check_device(QuantizeWeightsSettings(bits=bits), profile)  # type: ignore[arg-type]
+            check_device(QuantizeWeightsSettings(bits=bits), profile)
         except CompressorError as error:
             yield f"quantize_weights, {bits} bits", "refused", str(error).partition(": ")[2]
     dirs = [str(place) for place in own]

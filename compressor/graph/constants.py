@@ -48,7 +48,8 @@ def _tensor_of(attribute: onnx.AttributeProto) -> onnx.TensorProto | None:
     """The value of a Constant; None for strings and sparse tensors."""
     kinds = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
     if attribute.name == "value":
-        return onnx.TensorProto.FromString(attribute.t.SerializeToString())
+        copied: onnx.TensorProto = onnx.TensorProto.FromString(attribute.t.SerializeToString())
+        return copied
     if attribute.name not in kinds:
         return None
     return numpy_helper.from_array(np.asarray(onnx.helper.get_attribute_value(attribute), dtype=kinds[attribute.name]))
