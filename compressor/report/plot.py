@@ -143,10 +143,10 @@ def histogram(times: Sequence[float], marks: Mapping[str, float], rounds: Sequen
             )
     parts.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{bottom}" y2="{bottom}"/>')
     places = spread([across(value) for value in marks.values()], 44, left + 16, right - 16)
-    for (name, value), place in zip(marks.items(), places, strict=True):
+    for (name, value), beside in zip(marks.items(), places, strict=True):
         at = across(value)
         parts.append(f'<line class="mark" x1="{at:.1f}" x2="{at:.1f}" y1="{top - 4}" y2="{bottom}"/>')
-        parts.append(f'<text x="{place:.1f}" y="12" text-anchor="middle">{escape(name)}</text>')
+        parts.append(f'<text x="{beside:.1f}" y="12" text-anchor="middle">{escape(name)}</text>')
     for value in rounds:
         at = across(value)
         parts.append(f'<path class="round" d="M{at:.1f} {bottom + 2}l4 8h-8Z"/>')
