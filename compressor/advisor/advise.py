@@ -41,14 +41,9 @@ def advise(question: Question, progress: Progress | None = None) -> Advice:
             _require_data(teachers[0])
         limits = limits_of(request.gates)
         prices = price_all(*lay_out_items(question, teachers), limits, make_pricer(question, teachers[0]))
-        advice = _answer(question, prepared_by(prepared), limits, prices)
+        advice = _answer(question, [(steps, before) for steps, before, _ in prepared], limits, prices)
         advice.write()
     return advice
-
-
-def prepared_by(prepared: Sequence[tuple[Steps, list[StageEntry], str]]) -> list[tuple[Steps, list[StageEntry]]]:
-    """The teachers' steps, each with the stages that a teacher without a head needs first."""
-    return [(steps, before) for steps, before, _ in prepared]
 
 
 def lay_out_items(question: Question, teachers: Sequence[Steps]) -> tuple[list[Item], dict[str, str]]:
