@@ -107,7 +107,7 @@ def run_all(jobs: Sequence[Job], launcher: str | None, settings: Sequence[str], 
         quiet = [dataclasses.replace(job, quiet=True) for job in jobs]
         answers = launchers.launch(launcher, settings, run_job, quiet, folder)
         records = [one if isinstance(one, Record) else Record(1, f"{type(one).__name__}: {one}") for one in answers]
-        for job, record in zip(jobs, records, strict=True):
+        for job, record in zip(quiet, records, strict=True):
             _tell(job, record)
         return records
     records = []
