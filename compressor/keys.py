@@ -21,7 +21,7 @@ from compressor.disk import write_text
 from compressor.models.locate import locate
 from compressor.request import PassEntry, Request, StageEntry
 
-EXPORT_VERSION = 4
+EXPORT_VERSION = 5
 """Raised when the export makes another graph of the same checkpoint and settings."""
 
 _TRAINING = ("torch", "transformers", "tokenizers", "accelerate")

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from compressor.graph.dial import NEVER
 
 LAYERS = 6
-TAUS = (3e-2, 1e-2, 1e-1)
+TAUS = (3e-2, 1e-1)
 PAPER, PAPER_TAU = "dact-paper", 1e-2
 FEW, FEW_TAU, FEW_EXITS = "dact-few", 3e-2, [2, 4]
-MARGINS = (0.0, 0.6, 0.8, 0.9, 0.95, 0.97, 0.98, 0.985, 0.99, 0.995, 0.998, 1.0)
-ENTROPIES = (0.01, 0.03, 0.1, 0.3, 0.6, 1.0, 2.0)
-LABEL_ENTROPIES = (0.01, 0.03, 0.05, 0.08, 0.1, 0.13, 0.2)
+MARGINS = (0.0, 0.3, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0)
+ENTROPIES = (0.01, 0.03, 0.1, 0.3, 0.6, 1.0, 2.0, 9.0)
+LABEL_ENTROPIES = (0.01, 0.03, 0.05, 0.08, 0.1, 0.13, 0.2, 9.0)
 """The mean of many labels' entropies is smaller."""
 PATIENCES = (1.0, 2.0, 3.0, 4.0, 5.0)
 

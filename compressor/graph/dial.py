@@ -24,7 +24,7 @@ KEEP = "keep"
 """Name of the length dial's input, float32 [layers]."""
 DEPTH_DIALS: dict[DepthMethod, str] = {"dact": "margin", "deebert": "entropy_threshold", "pabee": "patience"}
 """Name of the depth dial's input, float32 [1], by method."""
-NEVER: dict[DepthMethod, float] = {"dact": -2.0, "deebert": 0.0, "pabee": 1e6}
+NEVER: dict[DepthMethod, float] = {"dact": -1e9, "deebert": 0.0, "pabee": 1e6}
 """The depth dial at which every layer runs."""
 BLOCKS_RUN = "blocks_run"
 """Output of a graph that can stop early: the layers that each row needed, int64 [batch]."""

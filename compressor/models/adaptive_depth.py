@@ -256,7 +256,7 @@ class Run:
         self.model = model
         self.rule = model.adaptive_depth
         self.setting = setting
-        self.floor = 1 - setting
+        self.share = 1 - setting  # DACT: of the weight that later layers have
         self.answering = model.answering()
         self.several = cast(Any, model).config.problem_type == "multi_label_classification"
         self.number = gives_number(model)
@@ -320,11 +320,11 @@ class Run:
         if said.unit is None:
             return None
         weight = said.unit if self.weight is None else self.weight * said.unit
-        left = len(self.answering) - 1 - place
+        left, weighed = len(self.answering) - 1 - place, weight * self.share
         if self.several:
-            going = halting.unsettled_labels(self.answer, weight, left, self.floor, self.rule.threshold)
+            going = halting.unsettled_labels(self.answer, weighed, left, self.rule.threshold)
         else:
-            going = halting.unsettled(self.answer, weight, left, self.floor, self.rule.bound)
+            going = halting.unsettled(self.answer, weighed, left, self.rule.bound)
         self.weight = torch.where(going, weight, torch.zeros(()))
         return going
 

@@ -23,7 +23,7 @@ def accumulate(answer: Tensor, so_far: Tensor, weight: Tensor) -> Tensor:
     return so_far + (answer - so_far) * weight
 
 
-def unsettled(answer: Tensor, weight: Tensor, blocks_left: int, floor: Tensor | float, bound: Bound) -> Tensor:
+def unsettled(answer: Tensor, weight: Tensor, blocks_left: int, bound: Bound) -> Tensor:
     """Whether later blocks might still change the class with the highest probability; bool [batch, 1].
 
     A later block mixes its answer in with a weight of at most p. After d of them at least q = (1 - p)^d of the present
@@ -33,25 +33,27 @@ def unsettled(answer: Tensor, weight: Tensor, blocks_left: int, floor: Tensor | 
 
     Args:
         answer: The accumulated answer a_n, [batch, classes]; rows sum to one.
-        weight: p_n, [batch, 1].
+        weight: p_n, [batch, 1]; its product with 1 less a margin stops earlier, without
+            the promise.
         blocks_left: d.
-        floor: One less a margin, by which the condition may be missed: 1 keeps the promise, less stops earlier
-            without one.
         bound: tight or paper.
     """
     if answer.shape[-1] < 2:
         return torch.zeros_like(weight, dtype=torch.bool)
     top = answer.topk(2, dim=-1).values
-    rest = (1 - weight) ** blocks_left
+    rest = _left(weight, blocks_left)
     if bound == "paper":
-        return top[:, :1] * rest < top[:, 1:] + weight * blocks_left + (floor - 1)
+        return top[:, :1] * rest < top[:, 1:] + weight * blocks_left
     lead = top @ top.new_tensor([[1.0], [-1.0]]) + top.new_ones(1)
-    return lead * rest < floor
+    return lead * rest < 1
 
 
-def unsettled_labels(
-    answer: Tensor, weight: Tensor, blocks_left: int, floor: Tensor | float, threshold: float
-) -> Tensor:
+def _left(weight: Tensor, blocks_left: int) -> Tensor:
+    """What is at least left of an answer after so many blocks; 0 where their weight is held to be above 1."""
+    return torch.relu(1 - weight) ** blocks_left
+
+
+def unsettled_labels(answer: Tensor, weight: Tensor, blocks_left: int, threshold: float) -> Tensor:
     """The same for independent labels: whether any might still cross `threshold`; bool [batch, 1].
 
     Each label ends between a · q and a · q + 1 - q, so it stays if the lower end reaches the threshold, or the upper
@@ -61,13 +63,11 @@ def unsettled_labels(
         answer: Probabilities of the labels, [batch, labels].
         weight: As in `unsettled`.
         blocks_left: As in `unsettled`.
-        floor: As in `unsettled`.
         threshold: A label is predicted from here on.
     """
-    rest = (1 - weight) ** blocks_left
+    rest = _left(weight, blocks_left)
     lowest = answer * rest
-    margin = 1 - floor
-    changes = (lowest < threshold - margin) & (lowest >= threshold + margin - 1 + rest)
+    changes = (lowest < threshold) & (lowest >= threshold - 1 + rest)
     return changes.any(dim=-1, keepdim=True)
 
 

@@ -75,9 +75,9 @@ def by_hand(model: Any, ids: torch.Tensor, mask: torch.Tensor, setting: float) -
                 so_far = chance[number - 1] * weight + so_far * (1 - weight)
                 weight = weight * answer.unit if answer.unit is not None else weight
                 if several_labels:
-                    done = not halting.unsettled_labels(so_far, weight, left, 1 - setting, 0.5)
+                    done = not halting.unsettled_labels(so_far, weight * (1 - setting), left, 0.5)
                 else:
-                    done = not halting.unsettled(so_far, weight, left, 1 - setting, "tight")
+                    done = not halting.unsettled(so_far, weight * (1 - setting), left, "tight")
                 output = torch.logit(so_far) if several_labels else so_far.log()
             elif method == "deebert":
                 measure = halting.label_entropy if several_labels else halting.entropy

@@ -40,7 +40,7 @@ def test_halting_never_changes_the_answer_of_the_full_run(bound, classes):
     final = states[-1][0].argmax(dim=-1)
     stopped_early = torch.zeros(TRACES, dtype=torch.bool)
     for number, (so_far, weight) in enumerate(states[:-1], start=1):
-        halts = ~halting.unsettled(so_far, weight, blocks - number, 1.0, bound).squeeze(-1)
+        halts = ~halting.unsettled(so_far, weight, blocks - number, bound).squeeze(-1)
         assert (so_far.argmax(dim=-1) == final)[halts].all()
         stopped_early |= halts
     assert stopped_early.float().mean() > 0.2  # or the test would say nothing
@@ -67,8 +67,8 @@ def test_the_tight_bound_stops_no_later_than_the_papers():
     states = run(*random_traces(blocks, 4))
     earlier = 0
     for number, (so_far, weight) in enumerate(states[:-1], start=1):
-        paper = halting.unsettled(so_far, weight, blocks - number, 1.0, "paper")
-        tight = halting.unsettled(so_far, weight, blocks - number, 1.0, "tight")
+        paper = halting.unsettled(so_far, weight, blocks - number, "paper")
+        tight = halting.unsettled(so_far, weight, blocks - number, "tight")
         assert paper[tight].all()
         earlier += int((paper & ~tight).sum())
     assert earlier > 0
@@ -83,17 +83,26 @@ def test_labels_never_cross_the_threshold_after_halting():
     final = states[-1][0] >= threshold
     stopped = torch.zeros(TRACES, dtype=torch.bool)
     for number, (so_far, weight) in enumerate(states[:-1], start=1):
-        halts = ~halting.unsettled_labels(so_far, weight, blocks - number, 1.0, threshold).squeeze(-1)
+        halts = ~halting.unsettled_labels(so_far, weight, blocks - number, threshold).squeeze(-1)
         assert ((so_far >= threshold) == final)[halts].all()
         stopped |= halts
     assert stopped.float().mean() > 0.1
 
 
-def test_a_margin_stops_earlier():
+@pytest.mark.parametrize("bound", ["tight", "paper"])
+def test_less_weight_stops_earlier(bound):
     answer, weight = torch.tensor([[0.7, 0.3]]), torch.tensor([[0.3]])
-    assert halting.unsettled(answer, weight, 2, 1.0, "tight").item()
-    assert not halting.unsettled(answer, weight, 2, 0.5, "tight").item()
-    assert not halting.unsettled(answer, weight, 2, 0.4, "paper").item()
+    assert halting.unsettled(answer, weight, 2, bound).item()
+    assert not halting.unsettled(answer, weight * 0.4, 2, bound).item()
+    assert not halting.unsettled(answer, weight * 0, 2, bound).item()
+
+
+@pytest.mark.parametrize("bound", ["tight", "paper"])
+def test_weight_above_one_never_stops(bound):
+    states = run(*random_traces(6, 3))
+    for number, (so_far, weight) in enumerate(states[:-1], start=1):
+        assert halting.unsettled(so_far, weight.clamp(min=1e-6) * 1e9, 6 - number, bound).all()
+        assert halting.unsettled_labels(so_far, weight.clamp(min=1e-6) * 1e9, 6 - number, 0.5).all()
 
 
 def test_accumulated_answers_stay_probabilities():
@@ -108,7 +117,7 @@ def test_accumulate_by_hand():
 
 
 def test_one_class_is_settled_at_once():
-    assert halting.unsettled(torch.ones(2, 1), torch.ones(2, 1), 3, 1.0, "tight").tolist() == [[False], [False]]
+    assert halting.unsettled(torch.ones(2, 1), torch.ones(2, 1), 3, "tight").tolist() == [[False], [False]]
 
 
 def test_entropy_of_even_and_of_sure_answers():

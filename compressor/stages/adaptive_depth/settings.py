@@ -13,8 +13,8 @@ PONDER = Literal["weights", "units"]
 DEFAULTS: dict[DepthMethod, float] = {"dact": 0.0, "deebert": 0.2, "pabee": 2.0}
 """The dial where none is asked for: DACT keeps its promise; the others' papers choose within this range."""
 
-HEADS: dict[DepthMethod, ExitHead] = {"dact": "linear", "deebert": "dense", "pabee": "linear"}
-"""What an exit is where none is asked for: on a frozen encoder one product is too little."""
+HEADS: dict[DepthMethod, ExitHead] = {"dact": "dense", "deebert": "dense", "pabee": "linear"}
+"""What an exit is where none is asked for: in lower layers one product is too little."""
 
 
 @settings
@@ -32,7 +32,7 @@ class AdaptiveDepthSettings(TrainingSettings):
     tau: NonNegative = 3e-2  # DACT: the price of an exit that is passed (1e-3 ... 1e-1)
     ponder: PONDER = "weights"  # DACT's price is on the sum of p_n (weights) or of h_n (units)
     exits_first: Probability = 0.5  # DACT: share of the updates in which exits learn alone; the paper has 0
-    exit_loss: NonNegative = 0.0  # DACT: weight of the exits' own losses afterwards, as PABEE weighs them
+    exit_loss: NonNegative = 1.0  # DACT: weight of the exits' own losses afterwards (the paper: 0)
     bound: Bound = "tight"  # DACT: what later layers can change at most
     length_drop: Probability = 0.2  # of a length-adaptive model: share of tokens that a layer may drop in training
     threshold: Probability = 0.5  # of several labels, each is predicted from here on

@@ -28,7 +28,7 @@ SEED = 0
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The demo's teacher with exits trained for three epochs at a high price: the task, the model, its graph, and held-out texts."""
+    """The demo's teacher with exits, trained at a high price: the model, its graph, and held-out texts as ids."""
     folder = tmp_path_factory.mktemp("promise")
     data = load(DataSettings(source="demo", demo_train=400, demo_dev=120), "text-classification", SEED)
     task = make_task("text-classification", FeatureSettings(max_length=64), data.labels)

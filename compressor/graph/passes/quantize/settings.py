@@ -19,8 +19,9 @@ class QuantizeSettings:
 
     `embeddings: int8` stores the word embeddings as int8 with one scale a row. Rows are looked up first and turned
     to float32 afterwards. On a 6 x 384 SQuAD model the file went from 58.7 to 23.7 MB; speed and F1 did not change
-    beyond noise. `int4` has half of that with a scale for each 32 numbers of a row, and is not lossless. `weight_type: uint8` took twice the time of int8 on AVX-512 VNNI; without VNNI, int8 weights can
-    overflow, which `reduce_range` prevents. `exclude` holds patterns of node names (`*` and `?`).
+    beyond noise. `int4` takes half of that, with a scale for each 32 numbers of a row, and costs accuracy.
+    `weight_type: uint8` took twice the time of int8 on AVX-512 VNNI; without VNNI, int8 weights can overflow, which
+    `reduce_range` prevents. `exclude` holds patterns of node names (`*` and `?`).
     """
 
     backend: Literal["auto", "onnxruntime", "nncf"] = "auto"  # auto: nncf if max_drop is given

@@ -6,7 +6,7 @@ from compressor.config.schema import Count, NonNegative, settings
 from compressor.models.structure import DepthMethod
 
 CANDIDATES: dict[DepthMethod, tuple[float, ...]] = {
-    "dact": (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.96, 0.97, 0.98, 0.99),
+    "dact": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95),
     "deebert": (0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.5, 2.0),
     "pabee": (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0),
 }
