@@ -214,7 +214,7 @@ def _dial(manifest: Manifest) -> str:
 
 _METHODS = {"dact": "DACT-BERT", "deebert": "DeeBERT", "pabee": "PABEE"}
 _SETTINGS = {
-    "dact": "how much of the weight of later layers is disregarded: 0 keeps what all layers predict, 1 takes the first exit",
+    "dact": "the share of later layers that is disregarded: 0 keeps what all layers predict, 1 takes the first exit",
     "deebert": "the entropy in nats below which a layer's answer is taken",
     "pabee": "the number of layers in a row that must confirm an answer",
 }
