@@ -54,18 +54,48 @@ def _section(work: Path) -> list[str]:
     metric = next(iter(found["teacher"]["metrics"]))
     lines = ["| " + " | ".join(HEAD).replace("metric", metric, 1) + " |", "|" + "---|" * len(HEAD)]
     lines += [_line(row, found, times) for row in listed]
-    lines += ["", f"| method | area under {metric} against mean layers | against mean latency |", "|---|---|---|"]
-    for method, label in METHODS.items():
-        chosen = [row for row in listed if row.method == method]
-        if len(chosen) > 1:
-            by_layers = area([(_layers(row, found), _metric(row, found)) for row in chosen], 1.0, LAYERS)
-            most = float(np.median(times["teacher"].mean(axis=1)))
-            least = min(float(np.median(times[row.name].mean(axis=1))) for row in listed)
-            by_time = area(
-                [(float(np.median(times[row.name].mean(axis=1))), _metric(row, found)) for row in chosen], least, most
-            )
-            lines.append(f"| {label} | {by_layers:.2f} | {by_time:.2f} |")
+    lines += ["", *_areas(listed, found, times, metric), *_kept(listed, found)]
     return lines + (_full_runs(work, listed) if (work / "full.json").exists() else [])
+
+
+def _areas(listed: Sequence[Row], found: Mapping[str, Any], times: Mapping[str, np.ndarray], metric: str) -> list[str]:
+    """Areas over all costs, and over those that every method can be set to (PABEE runs two layers at least)."""
+    groups = {label: [row for row in listed if row.method == method] for method, label in METHODS.items()}
+    groups |= {
+        row.label.split(", all")[0]: [other for other in listed if other.graph == row.graph]
+        for row in listed
+        if row.method == "dact" and row.runs_all
+    }
+    points = {
+        label: [
+            (_layers(row, found), float(np.median(times[row.name].mean(axis=1))), _metric(row, found)) for row in rows
+        ]
+        for label, rows in groups.items()
+        if len(rows) > 1
+    }
+    lines = [
+        f"| area under {metric} | layers, from 1 | layers, where all have a point | ms, where all have a point |",
+        "|---|---|---|---|",
+    ]
+    shared = [max(min(point[axis] for point in each) for each in points.values()) for axis in (0, 1)]
+    slowest = float(np.median(times["teacher"].mean(axis=1)))
+    for label, each in points.items():
+        layers, taken = ([(point[axis], point[2]) for point in each] for axis in (0, 1))
+        cells = [area(layers, 1.0, LAYERS), area(layers, shared[0], LAYERS), area(taken, shared[1], slowest)]
+        lines.append(f"| {label} | " + " | ".join(f"{cell:.2f}" for cell in cells) + " |")
+    return lines
+
+
+def _kept(listed: Sequence[Row], found: Mapping[str, Any]) -> list[str]:
+    """Whether margin 0 predicted on real texts what all layers predicted."""
+    lines = []
+    for row in listed:
+        if row.method.startswith("dact") and row.setting == 0.0:
+            full = next(other for other in listed if other.graph == row.graph and other.runs_all)
+            ours, all_layers = found[row.name]["predictions"], found[full.name]["predictions"]
+            same = sum(one == other for one, other in zip(ours, all_layers, strict=True))
+            lines += ["", f"{row.label}: {same} of {len(ours)} texts are predicted as by all layers."]
+    return lines
 
 
 def _full_runs(work: Path, listed: Sequence[Row]) -> list[str]:

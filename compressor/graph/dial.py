@@ -137,6 +137,13 @@ def depth_name(model: onnx.ModelProto) -> str | None:
     return metadata.of_model(model).get(_DEPTH)
 
 
+def depth_is_input(path: Path) -> bool:
+    """Whether the graph has a depth dial that can be turned."""
+    model = load(path, weights=False)
+    name = depth_name(model)
+    return name is not None and any(value.name == name for value in model.graph.input)
+
+
 def depth_default(path: Path) -> float | None:
     """The depth dial's default; None: the graph has none."""
     model = load(path)

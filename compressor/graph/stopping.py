@@ -79,6 +79,8 @@ def nest(model: onnx.ModelProto) -> None:
     sort_nodes(graph)
     by_name = {node.name: node for node in graph.node}
     layers = sum(_NAME.format(layer, "hidden") in by_name for layer in range(len(by_name)))
+    if not layers:  # nothing to stop after
+        return
     ends = [by_name[_END.format(part)] for part in _CARRIED]
     groups: list[list[onnx.NodeProto]] = [[] for _ in range(layers + 2)]
     marks = {_NAME.format(layer, part) for layer in range(layers) for part in _MARKED}

@@ -190,6 +190,18 @@ class AdaptiveDepth:
         """Indices from 0 of the layers that have an exit, of so many; the last one has the model's own head."""
         return list(range(layers - 1)) if self.exits is None else [number - 1 for number in self.exits]
 
+    def impossible(self, layers: int) -> str | None:
+        """Why a model of so many layers cannot stop by this; None: it can."""
+        exits = self.exits_of(layers)
+        if not exits:
+            return f"a model of {layers} layers has no exit left to stop at."
+        if self.method == "pabee" and self.setting >= len(exits):
+            return (
+                f"patience {self.setting:g} needs {self.setting + 1:g} exits or more, as the first agrees with none, "
+                f"and the model has {len(exits)}: it would always run in full."
+            )
+        return refused_setting(self.method, self.setting)
+
     def refusal(self, asked: AdaptiveDepth) -> str | None:
         """Why exits as these cannot go on as those that are asked for; None: they can."""
         if self.method != asked.method:
@@ -208,6 +220,15 @@ class AdaptiveDepth:
             return self
         left = [place for place, old in enumerate(kept[:-1], start=1) if old + 1 in self.exits]
         return dataclasses.replace(self, exits=left)
+
+
+def refused_setting(method: DepthMethod, setting: float) -> str | None:
+    """Why a depth dial cannot be set so, whatever the model; None: it can."""
+    if method == "dact" and setting > 1:
+        return f"{setting:g} is no margin: give a number from 0 (the promise) to 1 (the first exit)."
+    if method == "pabee" and (setting < 1 or setting != int(setting)):
+        return f"{setting:g} is no patience: give a whole number of exits, 1 or more."
+    return None
 
 
 def _behind(exits: Sequence[int] | None) -> str:

@@ -91,7 +91,7 @@ def _compare(
     rows = _spread(task.features(examples, tokenizer, labelled=False))
     lengths = _keeps(model, fixed_keep(graph))
     found = []
-    for name, setting in _settings(model).items():
+    for name, setting in _settings(model, graph).items():
         runners = _torch_runner(model, task, setting), _graph_runner(graph, task, setting)
         keeps = {", ".join(filter(None, (name, key))): keep for key, keep in lengths.items()}
         pad_id = tokenizer.pad_token_id or 0
@@ -175,7 +175,9 @@ def _pad(rows: Sequence[Feature], pad_id: int, *, left: bool = False) -> Batch:
 
 
 def _differences(reference: Batch, candidate: Batch, batch: Batch, task: Task, case: str) -> list[np.ndarray]:
-    """|difference| of each row with a real token, at its real tokens."""
+    """|difference| of each row with a real token, at its real tokens; and of the layers it ran, if it may stop."""
+    from compressor.graph.dial import BLOCKS_RUN
+
     mask = batch["attention_mask"].astype(bool)
     rows: list[list[np.ndarray]] = [[] for _ in mask]
     for name in task.output_names:
@@ -190,6 +192,8 @@ def _differences(reference: Batch, candidate: Batch, batch: Batch, task: Task, c
             chosen = real if task.restores_tokens else slice(None)
             if real.any():
                 rows[place].append(np.abs(first[place][chosen] - second[place][chosen]).reshape(-1))
+            if real.any() and name == task.output_names[-1] and BLOCKS_RUN in reference:
+                rows[place].append(np.abs(reference[BLOCKS_RUN][place : place + 1] - candidate[BLOCKS_RUN][place]))
     found = [np.concatenate(parts) for parts in rows if parts]
     return [np.where(np.isfinite(row), row, np.inf) for row in found]
 
@@ -223,15 +227,21 @@ def _keeps(model: Any, fixed: list[float] | None = None) -> dict[str, list[float
     }
 
 
-def _settings(model: Any) -> dict[str, dict[str, float]]:
-    """Depth dials to compare at, by name: one that runs all layers, and the default; `{}` for a model without."""
-    from compressor.graph.dial import DEPTH_DIALS, NEVER
+def _settings(model: Any, graph: Path) -> dict[str, dict[str, float]]:
+    """Depth dials to compare at, by name: one that runs all layers, and the default; `{}` for a model without.
+
+    A dial that is a constant of the graph is compared where it stands.
+    """
+    from compressor.graph.dial import DEPTH_DIALS, NEVER, depth_default, depth_is_input
     from compressor.models.checkpoint import structure_of
 
     depth = structure_of(model).adaptive_depth
     if depth is None:
         return {"": {}}
     dial = DEPTH_DIALS[depth.method]
+    if not depth_is_input(graph):
+        fixed = depth_default(graph)
+        return {HALTING: {dial: depth.setting if fixed is None else fixed}}
     return {"all layers": {dial: NEVER[depth.method]}, HALTING: {dial: depth.setting}}
 
 
@@ -250,13 +260,16 @@ def _together(found: Sequence[Parity]) -> Parity:
 def _torch_runner(model: Any, task: Task, setting: Mapping[str, float] = MappingProxyType({})) -> Any:
     import torch
 
+    from compressor.graph.dial import BLOCKS_RUN
+
     def run(batch: Batch, keep: Sequence[float] | None) -> Batch:
         extra: dict[str, Any] = {} if keep is None else {"keep": torch.tensor(keep, dtype=torch.float32)}
         if setting:
             extra["setting"] = next(iter(setting.values()))
         with torch.inference_mode():
             outputs = model(**{name: torch.from_numpy(value) for name, value in batch.items()}, **extra)
-        return {name: outputs[name].float().numpy() for name in task.output_names}
+        also = [BLOCKS_RUN] if BLOCKS_RUN in outputs else []
+        return {name: outputs[name].float().numpy() for name in (*task.output_names, *also)}
 
     return run
 

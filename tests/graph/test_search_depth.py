@@ -65,7 +65,7 @@ def test_given_candidates_are_tried(tmp_path: Path) -> None:
     notes = searched(path, source, tmp_path, candidates=[0.5, 0.2], samples=10).notes
     assert [row["setting"] for row in notes["table"]] == [0.2, 0.5]
     assert notes["examples"] == 10
-    with pytest.raises(RequestError, match=r"\[1.5\] are none of dact's margin"):
+    with pytest.raises(RequestError, match="candidates: 1.5 is no margin"):
         searched(path, source, tmp_path, candidates=[0.5, 1.5])
 
 

@@ -27,6 +27,7 @@ from compressor.models.length_adaptive import make_length_adaptive
 from compressor.models.structure import AdaptiveDepth, LengthAdaptive
 from compressor.progress import Silent
 from compressor.stages.context import Checkpoint
+from compressor.validation.parity import compare
 from tests.graph.exported import FAMILIES
 from tests.models.conftest import make_model
 from tests.models.test_adaptive_depth import LAYERS, METHODS, SETTINGS, adaptive, number_model, numbers, ragged, several
@@ -108,10 +109,14 @@ def test_every_family_with_several_labels(family: str, tmp_path: Path) -> None:
     model = adaptive("dact", family, task)
     path, _ = exported(model, tmp_path, task)
     ids, mask = ragged()
-    logits, blocks = run(path, ids, mask)
-    expected = model(ids, mask)
-    np.testing.assert_allclose(logits, expected.logits.numpy(), atol=1e-4)
-    assert blocks.tolist() == expected.blocks_run.tolist()
+    counts = set()
+    for margin in (0.0, 0.3, 0.7):
+        logits, blocks = run(path, ids, mask, margin=[margin])
+        expected = model(ids, mask, setting=margin)
+        np.testing.assert_allclose(logits, expected.logits.numpy(), atol=1e-4)
+        assert blocks.tolist() == expected.blocks_run.tolist()
+        counts |= set(blocks.tolist())
+    assert len(counts) > 1
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -197,6 +202,37 @@ def test_fusion_and_int8_reach_every_layer(lengths: bool, tmp_path: Path) -> Non
     for graph in (model_fused, model_int8):
         assert [value.name for value in graph.graph.output] == ["logits", "blocks_run"]
         assert any(node.name == "depth.0" for node in graph.graph.node)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@torch.no_grad()
+def test_a_model_without_exits_left_is_a_graph_too(method: str, tmp_path: Path) -> None:
+    model = make_model("bert", tiny_task("text-classification"), layers=1)
+    make_adaptive_depth(model, AdaptiveDepth(method=method, setting=SETTINGS[method])).eval()  # type: ignore[arg-type]
+    path, _ = exported(model, tmp_path)
+    ids, mask = ragged()
+    logits, blocks = run(path, ids, mask)
+    np.testing.assert_allclose(logits, model(ids, mask).logits.numpy(), atol=1e-4)
+    assert set(blocks.tolist()) == {1}
+
+
+@pytest.mark.parametrize("dial", ["optional", "fixed"])
+@pytest.mark.parametrize("method", METHODS)
+@torch.no_grad()
+def test_parity_sees_graphs_that_stop_elsewhere(method: str, dial: str, tmp_path: Path) -> None:
+    task = tiny_task("text-classification")
+    path, source = exported(adaptive(method), tmp_path, dial=dial)
+    examples = make_examples("text-classification", 12)
+    assert compare(source, path, task, make_tokenizer(WORDS), examples).max_abs < 1e-4
+    if dial == "optional":
+        model = onnx.load(path)
+        graph = model.graph
+        counted = next(node for node in graph.node if "blocks_run" in node.output)
+        counted.output[0] = "counted"
+        graph.initializer.append(onnx.numpy_helper.from_array(np.asarray([1]), "one"))
+        graph.node.append(onnx.helper.make_node("Add", ["counted", "one"], ["blocks_run"], "more"))
+        onnx.save(model, tmp_path / "wrong.onnx")
+        assert compare(source, tmp_path / "wrong.onnx", task, make_tokenizer(WORDS), examples).max_abs >= 1
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -10,6 +10,7 @@ import torch
 
 from compressor.config.run import FeatureSettings
 from compressor.errors import CheckpointError
+from compressor.graph.dial import NEVER
 from compressor.models import checkpoint, halting
 from compressor.models.adaptive_depth import make_adaptive_depth, start_from_head
 from compressor.models.families import family_of_model
@@ -183,6 +184,15 @@ def test_dact_with_margin_0_predicts_what_all_layers_predict() -> None:
     outputs = model(ids, mask)
     assert outputs.logits.argmax(-1).tolist() == so_far.argmax(-1).tolist()
     assert outputs.blocks_run.float().mean() < LAYERS
+
+
+@torch.no_grad()
+def test_dact_with_margin_0_predicts_the_labels_that_all_layers_predict() -> None:
+    model = adaptive("dact", task=several())
+    ids, mask = ragged(200)
+    early, full = model(ids, mask, setting=0.0), model(ids, mask, setting=NEVER["dact"])
+    assert ((early.logits >= 0) == (full.logits >= 0)).all()
+    assert early.blocks_run.float().mean() < LAYERS == int(full.blocks_run.min())
 
 
 @torch.no_grad()

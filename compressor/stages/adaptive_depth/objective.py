@@ -52,7 +52,7 @@ def dact_loss(
 def weights_of(method: str, layers: int) -> list[float]:
     """How much each layer's own loss counts.
 
-    DeeBERT trains all exits alike and leaves the rest as it is; PABEE weighs layer j by j, all together 1.
+    DeeBERT trains all exits alike and leaves the rest as it is; PABEE weighs the j-th answer by j, all together 1.
     """
     if method == "deebert":
         return [1.0] * (layers - 1) + [0.0]

@@ -35,5 +35,4 @@ class AdaptiveDepthSettings(TrainingSettings):
     exit_loss: NonNegative = 1.0  # DACT: weight of the exits' own losses afterwards (the paper: 0)
     bound: Bound = "tight"  # DACT: what later layers can change at most
     length_drop: Probability = 0.2  # of a length-adaptive model: share of tokens that a layer may drop in training
-    threshold: Probability = 0.5  # of several labels, each is predicted from here on
     tolerance: NonNegative = 0.1  # PABEE: numbers (regression) agree that differ by at most this, in the label's unit

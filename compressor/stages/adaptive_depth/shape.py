@@ -17,7 +17,7 @@ def shape(config: dict[str, Any], teacher: dict[str, Any], settings: AdaptiveDep
 
     Raises:
         RequestError: A model of one layer, with exits of another kind or elsewhere, exits where no layer ends, or a
-            patience below one exit.
+            dial that is set where it cannot be, or so that no input could ever stop.
     """
     layers = family_of(config).layer_count(config)
     if layers < 2:
@@ -28,8 +28,9 @@ def shape(config: dict[str, Any], teacher: dict[str, Any], settings: AdaptiveDep
             f"adaptive_depth: exits = {exits} is not possible: give layers from 1 to {layers - 1} in order, each once "
             "(the last of all has the model's own head)."
         )
-    before, asked = Structure.from_config(config), structure_of(settings)
+    before, asked = Structure.from_config(config), structure_of(settings, layers)
     refusal = before.adaptive_depth.refusal(asked) if before.adaptive_depth else None
+    refusal = refusal or asked.impossible(layers)
     if refusal:
         raise RequestError(f"adaptive_depth: {refusal}")
     return with_structure(config, dataclasses.replace(before, adaptive_depth=asked))
@@ -44,24 +45,21 @@ def check_method(settings: AdaptiveDepthSettings, task: TaskName) -> None:
         )
 
 
-def structure_of(settings: AdaptiveDepthSettings) -> AdaptiveDepth:
-    """The structure that the stage gives a model.
+def structure_of(settings: AdaptiveDepthSettings, layers: int) -> AdaptiveDepth:
+    """The structure that the stage gives a model of so many layers, but for the task's threshold of labels.
 
-    Raises:
-        RequestError: A margin above 1, or a patience below one exit.
+    Where no patience is asked for, it is one that the exits can reach.
     """
-    setting = DEFAULTS[settings.method] if settings.setting is None else settings.setting
-    if settings.method == "dact" and setting > 1:
-        raise RequestError(f"setting = {setting:g} is no margin: give a number from 0 (the promise) to 1.")
-    if settings.method == "pabee" and (setting < 1 or setting != int(setting)):
-        raise RequestError(f"setting = {setting:g} is no patience: give a whole number of exits, 1 or more.")
-    return AdaptiveDepth(
+    asked = AdaptiveDepth(
         method=settings.method,
-        setting=setting,
+        setting=DEFAULTS[settings.method] if settings.setting is None else settings.setting,
         head=settings.head or HEADS[settings.method],
         summary=settings.summary,
         bound=settings.bound,
-        threshold=settings.threshold,
         tolerance=settings.tolerance,
         exits=settings.exits,
     )
+    if settings.method == "pabee" and settings.setting is None:
+        most = max(1, len(asked.exits_of(layers)) - 1)
+        return dataclasses.replace(asked, setting=min(asked.setting, float(most)))
+    return asked

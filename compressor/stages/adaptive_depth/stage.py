@@ -7,13 +7,15 @@ of the exits' losses.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, cast
 
 from compressor.models import checkpoint
 from compressor.models.adaptive_depth import make_adaptive_depth, start_from_head
+from compressor.models.structure import AdaptiveDepth, Structure
 from compressor.stages.adaptive_depth.objective import ExitsObjective
 from compressor.stages.adaptive_depth.settings import AdaptiveDepthSettings
-from compressor.stages.adaptive_depth.shape import check_method, shape, structure_of
+from compressor.stages.adaptive_depth.shape import check_method, shape
 from compressor.stages.context import Checkpoint, StageContext
 from compressor.training import train, updates
 
@@ -30,8 +32,10 @@ def run(source: Checkpoint, settings: AdaptiveDepthSettings, context: StageConte
     model = checkpoint.load(source.path, context.task)
     tokenizer = checkpoint.load_tokenizer(source.path)
     fresh = checkpoint.structure_of(model).adaptive_depth is None
-    shape(checkpoint.read_config(source.path), {}, settings)
-    model = make_adaptive_depth(model, structure_of(settings))
+    config = shape(checkpoint.read_config(source.path), {}, settings)
+    depth = cast(AdaptiveDepth, Structure.from_config(config).adaptive_depth)
+    depth = dataclasses.replace(depth, threshold=context.task.settings.threshold)  # what is predicted must not change
+    model = make_adaptive_depth(model, depth)
     if fresh:
         start_from_head(model)
     for module in cast(Any, model).exits.modules():

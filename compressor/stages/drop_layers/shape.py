@@ -16,7 +16,8 @@ def shape(config: dict[str, Any], teacher: dict[str, Any], settings: DropLayersS
     """What `config.json` will say after the stage; with `keep: importance` as if the layers were evenly spaced.
 
     Raises:
-        RequestError: The model cannot keep these layers, or has exits where importance is measured.
+        RequestError: The model cannot keep these layers, has exits where importance is measured, or none that it could
+            stop at afterwards.
     """
     family = family_of(config)
     kept = kept_layers(settings, family.layer_count(config))
@@ -27,4 +28,7 @@ def shape(config: dict[str, Any], teacher: dict[str, Any], settings: DropLayersS
             "drop_layers: `keep: importance` asks the last layer alone and cannot judge a model with exits: put "
             "adaptive_depth behind it, or list the layers."
         )
+    refusal = structure.adaptive_depth.impossible(len(kept)) if structure.adaptive_depth else None
+    if refusal:
+        raise RequestError(f"drop_layers: {refusal} Keep more layers, or put adaptive_depth behind.")
     return without_sizes(with_structure(changed, structure))

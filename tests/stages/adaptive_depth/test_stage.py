@@ -80,7 +80,7 @@ def test_dact_can_learn_its_exits_losses_too(tmp_path: Path) -> None:
     def loss(step: int = 4, **values: Any) -> float:
         settings = AdaptiveDepthSettings(**values)
         (found,) = ExitsObjective(task, settings, seed=0, lengths=None, alone=4)(model, inputs, labels, step)
-        return float(found)
+        return float(found.detach())
 
     alone, exits, both = loss(method="dact", exit_loss=0.0), loss(method="pabee"), loss(method="dact", exit_loss=0.5)
     assert both == pytest.approx(alone + 0.5 * exits, rel=1e-5)
@@ -144,7 +144,7 @@ def test_the_stage_trains_exits(tmp_path: Path, method: Any, adaptive: bool) -> 
     before: Any = checkpoint.load(source.path, task)
     after: Any = checkpoint.load(result.path, task)
     structure = checkpoint.structure_of(after)
-    assert structure.adaptive_depth == structure_of(AdaptiveDepthSettings(method=method))
+    assert structure.adaptive_depth == structure_of(AdaptiveDepthSettings(method=method), 3)
     assert (structure.length_adaptive is not None) == adaptive
     same = [torch.equal(value, after.state_dict()[name]) for name, value in before.state_dict().items()]
     assert all(same) if method == "deebert" else not all(same)
@@ -153,7 +153,7 @@ def test_the_stage_trains_exits(tmp_path: Path, method: Any, adaptive: bool) -> 
 
 def test_exits_train_on_and_methods_do_not_mix(tmp_path: Path) -> None:
     task = tiny_task("text-classification")
-    source = make_checkpoint(tmp_path / "source", task, layers=2)
+    source = make_checkpoint(tmp_path / "source", task, layers=3)
     first = stage.run(
         source, AdaptiveDepthSettings(method="pabee", **QUICK), make_context(tmp_path / "a", task, source)
     )
@@ -191,7 +191,7 @@ def test_numbers_get_exits_that_learn_them(tmp_path: Path) -> None:
     result = stage.run(source, settings, make_context(tmp_path, task, source))
     model: Any = checkpoint.load(result.path, task)
     depth = checkpoint.structure_of(model).adaptive_depth
-    assert depth == AdaptiveDepth(method="pabee", setting=2, tolerance=0.3)
+    assert depth == AdaptiveDepth(method="pabee", setting=1, tolerance=0.3)
     tokenizer = checkpoint.load_tokenizer(result.path)
     inputs, labels = collate(task.features(make_examples(task.name, 12), tokenizer, labelled=True), tokenizer, task)
     with torch.no_grad():
@@ -208,18 +208,28 @@ def test_numbers_have_no_probabilities(tmp_path: Path, method: Any) -> None:
     stage_spec("adaptive_depth").check_task(AdaptiveDepthSettings(method="pabee"), task.name)
 
 
-@pytest.mark.parametrize("setting", [0.5, 0, 1.5])
-def test_a_patience_is_a_whole_number_of_exits(setting: float) -> None:
-    with pytest.raises(RequestError, match="no patience"):
-        structure_of(AdaptiveDepthSettings(method="pabee", setting=setting))
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"method": "pabee", "setting": 0.5}, "0.5 is no patience"),
+        ({"method": "pabee", "setting": 0}, "0 is no patience"),
+        ({"method": "pabee", "setting": 3}, "needs 4 exits or more"),
+        ({"method": "pabee", "exits": [2]}, "needs 2 exits or more"),
+        ({"method": "dact", "setting": 1.5}, "1.5 is no margin"),
+    ],
+)
+def test_dials_that_no_input_could_stop_by(wrong: Any, message: str, tmp_path: Path) -> None:
+    source = make_checkpoint(tmp_path, tiny_task("text-classification"), layers=4)
+    with pytest.raises(RequestError, match=message):
+        shape(read_config(source.path), {}, AdaptiveDepthSettings(**wrong))
 
 
-def test_a_margin_is_at_most_1() -> None:
-    with pytest.raises(RequestError, match="no margin"):
-        structure_of(AdaptiveDepthSettings(method="dact", setting=1.5))
+def test_a_patience_that_is_not_asked_for_can_be_reached(tmp_path: Path) -> None:
+    patience = [structure_of(AdaptiveDepthSettings(method="pabee"), layers).setting for layers in (3, 4, 12)]
+    assert patience == [1.0, 2.0, 2.0]
 
 
-@pytest.mark.parametrize("wrong", [{"tau": -0.1}, {"setting": -1}, {"threshold": 1.5}, {"method": "none"}])
+@pytest.mark.parametrize("wrong", [{"tau": -0.1}, {"setting": -1}, {"method": "none"}])
 def test_impossible_settings_are_refused(wrong: Any) -> None:
     with pytest.raises(ValueError):
         AdaptiveDepthSettings(**wrong)

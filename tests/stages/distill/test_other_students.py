@@ -77,7 +77,7 @@ def test_they_fuse_and_quantize(tmp_path: Path, kind: str) -> None:
         pass_spec("quantize"), tmp_path / "fused.onnx", tmp_path / "int8.onnx",
         _default("quantize", mode="dynamic", smallest_width=2), given,
     )  # fmt: skip
-    assert quantized.notes["quantized"] == (2 if kind == "bilstm" else 4)
+    assert quantized.notes["quantized"] == (3 if kind == "bilstm" else 4)
     batch = tokenizer([example.text for example in make_examples(task.name, 6)], padding=True, return_tensors="pt")
     exact, rounded = (
         run_graph(tmp_path / f"{name}.onnx", batch.input_ids, batch.attention_mask)[0] for name in ("plain", "int8")

@@ -14,10 +14,12 @@ from compressor.config.schema import parse
 from compressor.errors import CheckpointError, RequestError
 from compressor.models import checkpoint
 from compressor.models.adaptive_depth import make_adaptive_depth
+from compressor.models.config_file import read_config
 from compressor.models.families import family_of_model
 from compressor.models.structure import AdaptiveDepth
 from compressor.stages.drop_layers.selection import kept_layers
 from compressor.stages.drop_layers.settings import DropLayersSettings
+from compressor.stages.drop_layers.shape import shape
 from compressor.stages.drop_layers.stage import run
 from tests.stages.distill.conftest import make_checkpoint, make_context, tiny_task
 
@@ -135,11 +137,15 @@ def test_exits_move_with_their_layers(tmp_path: Path) -> None:
     model = make_adaptive_depth(checkpoint.load(source.path, task), AdaptiveDepth(method="pabee", setting=1))
     checkpoint.save(model, checkpoint.load_tokenizer(source.path), source.path)
     context = make_context(tmp_path, task, source)
-    result = run(source, parse(DropLayersSettings, {"keep": [0, 2]}, where="test"), context)
+    result = run(source, parse(DropLayersSettings, {"keep": [0, 1, 2]}, where="test"), context)
     smaller: Any = checkpoint.load(result.path, task)
-    assert len(smaller.exits) == 1
+    assert list(smaller.exits) == ["0", "1"]
     exits: Any = model.exits
     assert torch.equal(smaller.exits["0"].out.weight, exits["0"].out.weight)
     assert torch.equal(smaller.classifier.weight, model.classifier.weight)
     with torch.no_grad():
-        assert int(smaller(torch.full((1, 6), 7)).blocks_run) <= 2
+        assert int(smaller(torch.full((1, 6), 7)).blocks_run) <= 3
+    with pytest.raises(RequestError, match="drop_layers: patience 1 needs 2 exits or more"):
+        shape(read_config(source.path), {}, parse(DropLayersSettings, {"keep": [0, 2]}, where="test"))
+    with pytest.raises(RequestError, match="has no exit left to stop at"):
+        shape(read_config(source.path), {}, parse(DropLayersSettings, {"keep": [1]}, where="test"))

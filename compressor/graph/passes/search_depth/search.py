@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,7 +20,7 @@ from compressor.graph.passes.session import open_session
 from compressor.graph.passes.windows import Windows
 from compressor.models.config_file import read_config
 from compressor.models.families import family_of
-from compressor.models.structure import AdaptiveDepth, Structure
+from compressor.models.structure import AdaptiveDepth, Structure, refused_setting
 
 
 @dataclass(frozen=True)
@@ -120,23 +120,19 @@ def _session(source: Path, target: Path, name: str, context: PassContext) -> onn
 
 
 def _tried(settings: SearchDepthSettings, depth: AdaptiveDepth, layers: int) -> list[float]:
-    """The values, in order; of patiences those that fewer exits than there are can confirm."""
+    """The values, in order; of patiences those that the exits can reach."""
     values = sorted(set(settings.candidates or CANDIDATES[depth.method]))
-    wrong = [
-        value for value in values if (depth.method == "dact" and value > 1) or (depth.method == "pabee" and value < 1)
-    ]
-    if wrong:
-        raise RequestError(
-            f"search_depth: candidates {wrong} are none of {depth.method}'s {dial.DEPTH_DIALS[depth.method]}."
-        )
-    exits = len(depth.exits_of(layers))
-    return [value for value in values if depth.method != "pabee" or value < exits] or values[:1]
+    for value in values:
+        refusal = refused_setting(depth.method, value)
+        if refusal:
+            raise RequestError(f"search_depth: candidates: {refusal}")
+    return [value for value in values if replace(depth, setting=value).impossible(layers) is None] or values[:1]
 
 
 def choose(points: Sequence[Point], full: Point, max_drop: float) -> Point:
     """The point of fewest layers at most `max_drop` points below `full`; if there is none, the best one.
 
-    Among equals the one with the better metric, then the one nearest to the method's careful end, which comes first.
+    Among equals the one with the better metric.
     """
     good = [point for point in points if point.metric >= full.metric - max_drop]
     if good:
