@@ -58,7 +58,7 @@ def run(source: Path, target: Path, settings: object, context: PassContext) -> P
             "search_depth: the search part of the data is empty: give training data (data.train=...) and data.search "
             "above 0, or take the pass search_depth out of the recipe."
         )
-    session = _session(source, target, name, context)
+    session = _session(source, target, context)
     inputs = [entry.name for entry in session.get_inputs()]
     windows = Windows(context.task, context.tokenizer, examples, inputs, settings.batch_size)
     metric_name = context.task.metric_names[0]
@@ -105,11 +105,11 @@ def run(source: Path, target: Path, settings: object, context: PassContext) -> P
     return PassResult(target, notes)
 
 
-def _session(source: Path, target: Path, name: str, context: PassContext) -> onnxruntime.InferenceSession:
+def _session(source: Path, target: Path, context: PassContext) -> onnxruntime.InferenceSession:
     """A session whose dial can be turned; a constant is made an input in a copy that only lives here."""
-    model = load(source)
-    if any(value.name == name for value in model.graph.input):
+    if dial.depth_is_input(source):
         return open_session(source, context.device)
+    model = load(source)
     dial.free_depth(model)
     copy = target.with_name(f"{target.stem}.searched.onnx")
     save(model, copy)
