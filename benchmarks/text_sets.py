@@ -45,12 +45,12 @@ def goemotions(folder: Path, work: Path) -> DataSettings:
         header=False,
         labels=str(source / "labels.txt"),
         label_separator=",",
-        max_train=12_000,
+        max_train=24_000,
         max_dev=2_000,
     )
 
 
-BATCH_SIZES = {"clinc150": 64, "banking77": 64, "goemotions": 64}
+BATCH_SIZES = {"clinc150": 64, "banking77": 64, "goemotions": 32}
 """Texts an update."""
 DATASETS: dict[str, Callable[[Path, Path], DataSettings]] = {
     "clinc150": clinc150,

@@ -21,7 +21,7 @@ from compressor import data as data_room
 from compressor.config.run import DataSettings, FeatureSettings
 from compressor.devices import profiles
 from compressor.models.checkpoint import load, load_tokenizer
-from compressor.models.length_adaptive import make_length_adaptive
+from compressor.models.kinds.length_adaptive import make_length_adaptive
 from compressor.models.structure import LengthAdaptive
 from compressor.progress import Silent
 from compressor.request.folders import group_folders

@@ -18,7 +18,7 @@ from compressor.graph.export import export
 from compressor.graph.quantized import write_unrounded
 from compressor.models import checkpoint as checkpoints
 from compressor.models import macs
-from compressor.models.quantizers import unrounded_inputs
+from compressor.models.kinds.quantizers import unrounded_inputs
 from compressor.models.structure import Structure
 from compressor.stages.context import Checkpoint
 from compressor.stages.registry import STAGES

@@ -30,7 +30,7 @@ from compressor.config.run import DataSettings, FeatureSettings
 from compressor.graph.export import export
 from compressor.models.checkpoint import load, load_tokenizer, save
 from compressor.models.families import family_of_model
-from compressor.models.length_adaptive import make_length_adaptive
+from compressor.models.kinds.length_adaptive import make_length_adaptive
 from compressor.models.structure import LengthAdaptive
 from compressor.stages.context import Checkpoint
 from compressor.tasks import make_task

@@ -13,9 +13,9 @@ from compressor.models import macs
 from compressor.models.config_file import head_outputs
 from compressor.models.dial import token_counts
 from compressor.models.families import family_of
+from compressor.models.kinds.widths import layer_widths
 from compressor.models.matrices import FEED_FORWARD, KEY, OUTPUT, QUERY, VALUE, layer_matrices
 from compressor.models.structure import Structure
-from compressor.models.widths import layer_widths
 from compressor.tasks.base import Task
 
 INT8 = ("dynamic_int8", "static_int8")

@@ -22,7 +22,7 @@ from compressor.graph.stopping import nest
 from compressor.graph.tracing import Axes, trace
 from compressor.models import checkpoint as checkpoints
 from compressor.models.families import family_of_model
-from compressor.models.length_adaptive import LengthAdaptiveModel, make_whole
+from compressor.models.kinds.length_adaptive import LengthAdaptiveModel, make_whole
 from compressor.stages.context import Checkpoint
 from compressor.tasks.base import Task
 

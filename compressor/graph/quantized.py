@@ -20,8 +20,8 @@ from torch.autograd import Function
 from compressor.graph.adaptive.markers import DOMAIN
 from compressor.graph.files import load, save
 from compressor.graph.stopping import nest, unnest
-from compressor.models.fake_quantize import LEVELS, weight_codes
-from compressor.models.quantizers import QuantizedLinear, quantized_layers
+from compressor.models.kinds.fake_quantize import LEVELS, weight_codes
+from compressor.models.kinds.quantizers import QuantizedLinear, quantized_layers
 
 LINEAR = "QuantizedLinear"
 """The marker: rows [rows, in], weight [out, in] and perhaps bias [out] -> [rows, out]."""

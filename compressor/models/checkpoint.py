@@ -20,7 +20,7 @@ from compressor.config.run import LABEL_TASKS, TEXT_TASKS
 from compressor.errors import CheckpointError, StorageError
 from compressor.models.config_file import CONFIG, head_outputs, labels_of, read_config
 from compressor.models.families import Family, base_model_type, family_of
-from compressor.models.kinds import make, structure_of
+from compressor.models.kinds.registry import make, structure_of
 from compressor.models.locate import locate
 from compressor.models.structure import Structure, with_structure
 from compressor.models.weights import read_shapes, read_weights, write_weights

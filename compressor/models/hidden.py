@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from compressor.models import checkpoint, spaces
 from compressor.models.families import Family, family_of_model
-from compressor.models.widths import with_hidden_size
+from compressor.models.kinds.widths import with_hidden_size
 
 if TYPE_CHECKING:
     from compressor.tasks.base import Task

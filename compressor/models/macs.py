@@ -21,9 +21,9 @@ from compressor.models import encoder_size
 from compressor.models.config_file import head_outputs
 from compressor.models.dial import keep_from_counts, token_counts, validate_keep
 from compressor.models.families import Family, family_of
+from compressor.models.kinds.widths import layer_widths
 from compressor.models.matrices import FEED_FORWARD, KEY, OUTPUT, QUERY, VALUE, layer_matrices
 from compressor.models.structure import Structure
-from compressor.models.widths import layer_widths
 from compressor.tasks.base import Task
 
 __all__ = ["count", "keep_from_counts", "parameter_count", "token_counts", "validate_keep", "word_parameters"]

@@ -10,8 +10,8 @@ from typing import Any
 
 from compressor.errors import RequestError
 from compressor.models.families import family_of
+from compressor.models.kinds.widths import layer_widths
 from compressor.models.structure import Structure
-from compressor.models.widths import layer_widths
 
 QUERY, KEY, VALUE, OUTPUT = "query", "key", "value", "attention_output"
 FEED_FORWARD = ("feed_forward_in", "feed_forward_out")

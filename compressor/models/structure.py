@@ -237,7 +237,7 @@ def _behind(exits: Sequence[int] | None) -> str:
 
 @settings
 class Structure:
-    """All structural changes of a model; a stock model has none. `models.kinds` makes them, in this order."""
+    """All structural changes of a model; a stock model has none. `models.kinds.registry` makes them, in this order."""
 
     widths: Widths | None = None
     embedding_rank: EmbeddingRank | None = None

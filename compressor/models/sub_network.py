@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from compressor.models.families import Family, family_of_model
-from compressor.models.widths import LayerWidth, model_widths, tell_attention
+from compressor.models.kinds.widths import LayerWidth, model_widths, tell_attention
 
 
 @contextmanager

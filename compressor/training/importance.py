@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from compressor.models.families import Family, family_of_model
 from compressor.models.hidden import axes_of, output_layer
-from compressor.models.length_adaptive import whole_inputs
-from compressor.models.widths import model_widths
+from compressor.models.kinds.length_adaptive import whole_inputs
+from compressor.models.kinds.widths import model_widths
 from compressor.tasks.base import Task
 from compressor.training.batches import Batch
 from compressor.training.precision import training_device

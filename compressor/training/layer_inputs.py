@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from compressor.models.length_adaptive import whole_inputs
+from compressor.models.kinds.length_adaptive import whole_inputs
 from compressor.tasks.base import Feature
 from compressor.training.batches import collate
 

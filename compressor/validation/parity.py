@@ -63,7 +63,7 @@ def compare(
     (`graph.quantized.write_unrounded` says why). Raises `ExportError` when the graph does not run or has other outputs.
     """
     from compressor.models.checkpoint import load, structure_of
-    from compressor.models.quantizers import unrounded_inputs
+    from compressor.models.kinds.quantizers import unrounded_inputs
 
     path = checkpoint if isinstance(checkpoint, Path) else checkpoint.path
     model = load(path, task)

@@ -19,7 +19,7 @@ from compressor.graph.export import export
 from compressor.graph.passes.fuse.fuse import run as run_fuse
 from compressor.graph.passes.fuse.settings import FuseSettings
 from compressor.models import checkpoint as checkpoints
-from compressor.models.length_adaptive import make_length_adaptive
+from compressor.models.kinds.length_adaptive import make_length_adaptive
 from compressor.models.structure import LengthAdaptive
 from compressor.progress import Silent
 from compressor.stages.context import Checkpoint

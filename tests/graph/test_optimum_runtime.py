@@ -14,7 +14,7 @@ from transformers import BertTokenizerFast, pipeline
 from compressor.graph import dial
 from compressor.graph.export import export
 from compressor.models import checkpoint
-from compressor.models.adaptive_depth import make_adaptive_depth
+from compressor.models.kinds.adaptive_depth import make_adaptive_depth
 from compressor.models.structure import AdaptiveDepth
 from compressor.stages.context import Checkpoint
 from tests.graph.exported import (

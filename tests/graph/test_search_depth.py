@@ -67,6 +67,9 @@ def test_given_candidates_are_tried(tmp_path: Path) -> None:
     assert notes["examples"] == 10
     with pytest.raises(RequestError, match="candidates: 1.5 is no margin"):
         searched(path, source, tmp_path, candidates=[0.5, 1.5])
+    path, source = exported(adaptive("pabee"), tmp_path)
+    with pytest.raises(RequestError, match="candidates: patience 9 needs 10 exits or more"):
+        searched(path, source, tmp_path, candidates=[1, 9])
 
 
 @torch.no_grad()

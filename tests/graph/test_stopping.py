@@ -22,8 +22,8 @@ from compressor.graph.passes.nodes import all_nodes, integer_products
 from compressor.graph.passes.quantize.settings import QuantizeSettings
 from compressor.graph.registry import pass_spec, run_pass
 from compressor.models import checkpoint
-from compressor.models.adaptive_depth import make_adaptive_depth
-from compressor.models.length_adaptive import make_length_adaptive
+from compressor.models.kinds.adaptive_depth import make_adaptive_depth
+from compressor.models.kinds.length_adaptive import make_length_adaptive
 from compressor.models.structure import AdaptiveDepth, LengthAdaptive
 from compressor.progress import Silent
 from compressor.stages.context import Checkpoint

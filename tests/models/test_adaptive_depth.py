@@ -11,10 +11,11 @@ import torch
 from compressor.config.run import FeatureSettings
 from compressor.errors import CheckpointError
 from compressor.graph.dial import NEVER
-from compressor.models import checkpoint, halting
-from compressor.models.adaptive_depth import make_adaptive_depth, start_from_head
+from compressor.models import checkpoint
 from compressor.models.families import family_of_model
-from compressor.models.length_adaptive import make_length_adaptive
+from compressor.models.kinds import halting
+from compressor.models.kinds.adaptive_depth import make_adaptive_depth, start_from_head
+from compressor.models.kinds.length_adaptive import make_length_adaptive
 from compressor.models.structure import AdaptiveDepth, LengthAdaptive
 from compressor.tasks import make_task
 from tests.models.conftest import make_inputs, make_model

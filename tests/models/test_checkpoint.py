@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from compressor.errors import CheckpointError, StorageError
 from compressor.models import checkpoint
 from compressor.models.config_file import labels_of
-from compressor.models.length_adaptive import make_length_adaptive
+from compressor.models.kinds.length_adaptive import make_length_adaptive
 from compressor.models.locate import hub_name, locate
 from compressor.models.structure import LengthAdaptive, Structure
 from compressor.tasks import Task, make_task

@@ -21,7 +21,7 @@ from compressor.graph.passes.quantize.settings import QuantizeSettings
 from compressor.graph.registry import PASSES, run_pass
 from compressor.models import checkpoint, macs
 from compressor.models.families import family
-from compressor.models.kinds import make
+from compressor.models.kinds.registry import make
 from compressor.models.matrices import encoder_matrices, layer_matrices
 from compressor.models.structure import (
     AdaptiveDepth,

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from compressor.models import halting
+from compressor.models.kinds import halting
 
 TRACES = 20_000
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from compressor.errors import DialError
-from compressor.models.adaptive_attention import adaptive_attention
 from compressor.models.families import family_of_model
-from compressor.models.length_adaptive import make_length_adaptive
+from compressor.models.kinds.adaptive_attention import adaptive_attention
+from compressor.models.kinds.length_adaptive import make_length_adaptive
 from compressor.models.structure import LengthAdaptive
 from tests.models import reference
 from tests.models.conftest import TASK_NAMES, largest_difference, make_inputs, make_model
@@ -239,7 +239,9 @@ def test_the_path_of_fused_kernels_gives_the_same_and_the_same_gradients(monkeyp
     ids, mask = ragged()
     gradients, outputs = [], []
     for fused in (False, True):
-        monkeypatch.setattr("compressor.models.adaptive_attention._has_fused_training", lambda _, fused=fused: fused)
+        monkeypatch.setattr(
+            "compressor.models.kinds.adaptive_attention._has_fused_training", lambda _, fused=fused: fused
+        )
         model = adaptive(make_model(), KEEP)
         outputs.append(model(ids, mask).start_logits)
         (outputs[-1][mask.bool()] ** 2).sum().backward()

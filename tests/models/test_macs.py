@@ -11,7 +11,7 @@ import torch
 
 from compressor.errors import DialError
 from compressor.models import macs
-from compressor.models.length_adaptive import make_length_adaptive
+from compressor.models.kinds.length_adaptive import make_length_adaptive
 from compressor.models.structure import LengthAdaptive, Structure
 from tests.models.conftest import TASK_NAMES, make_inputs, make_model
 from tests.stages.distill.conftest import tiny_task

@@ -17,8 +17,8 @@ from compressor.graph.export import export
 from compressor.graph.passes.quantize.settings import QuantizeSettings
 from compressor.graph.registry import pass_spec, run_pass
 from compressor.models import checkpoint, macs
-from compressor.models.convolutional import Convolution
-from compressor.models.recurrent import RecurrentEncoder
+from compressor.models.kinds.convolutional import Convolution
+from compressor.models.kinds.recurrent import RecurrentEncoder
 from compressor.models.structure import Convolutional, Recurrent, Structure
 from compressor.progress import Silent
 from compressor.stages.context import Checkpoint

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from compressor.models import checkpoint, macs
-from compressor.models.fake_quantize import InputRange, rounded_weight, weight_codes
-from compressor.models.quantizers import (
+from compressor.models.kinds.fake_quantize import InputRange, rounded_weight, weight_codes
+from compressor.models.kinds.quantizers import (
     QuantizedLinear,
     encoder_linears,
     make_quantizers,

@@ -8,10 +8,10 @@ import torch
 from compressor.errors import CheckpointError
 from compressor.models import checkpoint
 from compressor.models.families import family
-from compressor.models.low_rank import make_embedding_rank
+from compressor.models.kinds.low_rank import make_embedding_rank
+from compressor.models.kinds.widths import narrow
 from compressor.models.spaces import ATTENTION, EMBEDDING, FEED_FORWARD, STREAM, SUMMARY, Space, axes_of
 from compressor.models.structure import EmbeddingRank
-from compressor.models.widths import narrow
 from tests.models.conftest import TASK_NAMES
 from tests.stages.distill.conftest import model_config, tiny_task
 

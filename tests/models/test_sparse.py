@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification
 
 from compressor.errors import CheckpointError
 from compressor.models import checkpoint
-from compressor.models.sparse import make_sparse
+from compressor.models.kinds.sparse import make_sparse
 from compressor.models.structure import Sparse
 from compressor.models.weights import read_shapes, read_weights, write_weights
 from compressor.models.zeros import parts_of, shapes_in, with_zeros, without_zeros

@@ -11,12 +11,12 @@ import torch
 
 from compressor.errors import CheckpointError, DialError
 from compressor.models import checkpoint
-from compressor.models.adaptive_depth import make_adaptive_depth
 from compressor.models.families import family_of_model
-from compressor.models.length_adaptive import make_length_adaptive
-from compressor.models.split_layers import make_split_layers
+from compressor.models.kinds.adaptive_depth import make_adaptive_depth
+from compressor.models.kinds.length_adaptive import make_length_adaptive
+from compressor.models.kinds.split_layers import make_split_layers
+from compressor.models.kinds.two_texts import apart, is_second, positions
 from compressor.models.structure import AdaptiveDepth, LengthAdaptive, SplitLayers, Structure
-from compressor.models.two_texts import apart, is_second, positions
 from tests.graph.exported import difference, export_model, fuse, run_graph, run_torch
 from tests.models.conftest import make_model
 from tests.stages.distill.conftest import make_tokenizer, tiny_task

@@ -13,11 +13,11 @@ import torch
 from compressor.errors import CheckpointError
 from compressor.graph.export import export
 from compressor.models import checkpoint, macs
-from compressor.models.adaptive_depth import make_adaptive_depth
 from compressor.models.families import family_of_model
-from compressor.models.length_adaptive import make_length_adaptive
+from compressor.models.kinds.adaptive_depth import make_adaptive_depth
+from compressor.models.kinds.length_adaptive import make_length_adaptive
+from compressor.models.kinds.widths import even_widths, layer_widths, make_widths, narrow
 from compressor.models.structure import AdaptiveDepth, LengthAdaptive, Structure, Widths
-from compressor.models.widths import even_widths, layer_widths, make_widths, narrow
 from compressor.stages.context import Checkpoint
 from tests.models.conftest import make_inputs, make_model
 from tests.stages.distill.conftest import make_tokenizer, tiny_task

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from compressor.errors import TrainingError
 from compressor.models import checkpoint
 from compressor.models.families import family_of_model
-from compressor.models.widths import narrow
+from compressor.models.kinds.widths import narrow
 from compressor.training.importance import by_gradients, importance
 from compressor.training.ranking import best, best_over_layers
 from compressor.training.sample import sample_batches

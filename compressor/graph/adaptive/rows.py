@@ -1,7 +1,7 @@
 """The encoder as it is traced for export: tokens of all texts as flat rows, one marker a layer.
 
-It computes what `models.length_adaptive` computes, in an order that a graph runs faster: rows instead of batches (a
-plain matrix product with its bias), and the choice of tokens before the output projection instead of after the
+It computes what `models.kinds.length_adaptive` computes, in an order that a graph runs faster: rows instead of batches
+(a plain matrix product with its bias), and the choice of tokens before the output projection instead of after the
 residual, which is the same for the rows that stay and saves the work for those that leave.
 """
 
@@ -18,11 +18,11 @@ from torch.autograd import Function
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from compressor.graph.adaptive.markers import Attend, End, First, Gate, Mean, Plan, Restore
-from compressor.models.adaptive_depth import AdaptiveDepthModel, Run
 from compressor.models.families import Family, family_of_model
-from compressor.models.length_adaptive import embed
-from compressor.models.two_texts import apart, is_second
-from compressor.models.widths import model_widths
+from compressor.models.kinds.adaptive_depth import AdaptiveDepthModel, Run
+from compressor.models.kinds.length_adaptive import embed
+from compressor.models.kinds.two_texts import apart, is_second
+from compressor.models.kinds.widths import model_widths
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -9,8 +9,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from compressor.models import halting
-from compressor.models.adaptive_depth import SMALLEST, Answer
+from compressor.models.kinds import halting
+from compressor.models.kinds.adaptive_depth import SMALLEST, Answer
 from compressor.models.structure import LengthAdaptive
 from compressor.stages.adaptive_depth.settings import PONDER, AdaptiveDepthSettings
 from compressor.tasks.base import Task

@@ -11,7 +11,7 @@ import dataclasses
 from typing import Any, cast
 
 from compressor.models import checkpoint
-from compressor.models.adaptive_depth import make_adaptive_depth, start_from_head
+from compressor.models.kinds.adaptive_depth import make_adaptive_depth, start_from_head
 from compressor.models.structure import AdaptiveDepth, Structure
 from compressor.stages.adaptive_depth.objective import ExitsObjective
 from compressor.stages.adaptive_depth.settings import AdaptiveDepthSettings

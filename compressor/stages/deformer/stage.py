@@ -13,7 +13,7 @@ from typing import Any, cast
 from compressor.errors import RequestError
 from compressor.models import checkpoint as checkpoints
 from compressor.models.families import family_of_model
-from compressor.models.split_layers import make_split_layers
+from compressor.models.kinds.split_layers import make_split_layers
 from compressor.stages.context import Checkpoint, StageContext
 from compressor.stages.deformer.settings import DeformerSettings
 from compressor.stages.deformer.shape import shape, structure_of

@@ -16,7 +16,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from compressor.config.training import TrainingSettings
-from compressor.models.length_adaptive import whole_inputs
+from compressor.models.kinds.length_adaptive import whole_inputs
 from compressor.stages.context import Checkpoint, StageContext
 from compressor.stages.teacher import load_teacher
 from compressor.tasks.base import Feature

@@ -13,8 +13,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from compressor.models.families import Family, family_of_model
-from compressor.models.length_adaptive import whole_inputs
-from compressor.models.shared_layers import earlier_runs
+from compressor.models.kinds.length_adaptive import whole_inputs
+from compressor.models.kinds.shared_layers import earlier_runs
 from compressor.stages.distill.parts import Part
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from compressor.models.families import family_of
+from compressor.models.kinds.widths import layer_widths
 from compressor.models.structure import Structure
-from compressor.models.widths import layer_widths
 
 
 class Part(NamedTuple):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from compressor.models.families import family_of_model
-from compressor.models.length_adaptive import whole_inputs
+from compressor.models.kinds.length_adaptive import whole_inputs
 from compressor.models.sub_network import sub_network
 from compressor.stages.distill.internals import observe
 from compressor.stages.distill.losses import cosine

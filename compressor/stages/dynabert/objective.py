@@ -9,8 +9,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from compressor.models.kinds.widths import LayerWidth
 from compressor.models.sub_network import sub_network
-from compressor.models.widths import LayerWidth
 from compressor.stages.distill.objective import Distillation, Lesson
 from compressor.stages.distill.pupil import Pupil
 

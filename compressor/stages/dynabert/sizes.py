@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from compressor.models.widths import LayerWidth, layer_widths
+from compressor.models.kinds.widths import LayerWidth, layer_widths
 from compressor.stages.drop_layers.selection import evenly_spaced
 
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from compressor.models import checkpoint as checkpoints
 from compressor.models.elastic import ELASTIC, sizes_of
-from compressor.models.widths import narrow
+from compressor.models.kinds.widths import narrow
 from compressor.stages.context import Checkpoint, StageContext
 from compressor.stages.distill.objective import Distillation
 from compressor.stages.distill.parts import Shape

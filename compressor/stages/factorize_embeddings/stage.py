@@ -14,7 +14,7 @@ from torch import Tensor
 
 from compressor.models import checkpoint as checkpoints
 from compressor.models.factors import rank_of_energy
-from compressor.models.low_rank import FactorizedEmbedding, make_embedding_rank, word_embeddings
+from compressor.models.kinds.low_rank import FactorizedEmbedding, make_embedding_rank, word_embeddings
 from compressor.models.structure import EmbeddingRank, Structure
 from compressor.stages.context import Checkpoint, StageContext
 from compressor.stages.factorize_embeddings.settings import FactorizeEmbeddingsSettings

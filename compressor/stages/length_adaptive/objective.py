@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from compressor.models.length_adaptive import Rank
+from compressor.models.kinds.length_adaptive import Rank
 from compressor.stages.length_adaptive.divergence import Kind, mean_divergence
 from compressor.stages.length_adaptive.ranking import ranking_loss, relevance
 from compressor.stages.length_adaptive.settings import LengthAdaptiveSettings

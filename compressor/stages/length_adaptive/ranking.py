@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from compressor.models.length_adaptive import Rank
+from compressor.models.kinds.length_adaptive import Rank
 
 _SMALLEST = 1e-6
 _PADDING_LOGIT = -1e4

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from compressor.models import checkpoint
 from compressor.models.families import family_of_model
-from compressor.models.length_adaptive import make_length_adaptive
+from compressor.models.kinds.length_adaptive import make_length_adaptive
 from compressor.stages.context import Checkpoint, StageContext
 from compressor.stages.length_adaptive.objective import SandwichObjective
 from compressor.stages.length_adaptive.settings import LengthAdaptiveSettings

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from compressor.models.length_adaptive import whole_inputs
-from compressor.models.low_rank import LowRankLinear, dense
+from compressor.models.kinds.length_adaptive import whole_inputs
+from compressor.models.kinds.low_rank import LowRankLinear, dense
 from compressor.stages.context import StageContext
 from compressor.tasks.base import Feature
 from compressor.training import collate

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from compressor.errors import RequestError
 from compressor.models import checkpoint as checkpoints
 from compressor.models.factors import Decomposition, Weighting, by_covariance, by_importance, decompose, rank_of_energy
-from compressor.models.low_rank import LowRankLinear, dense, put_factors, replace_module
+from compressor.models.kinds.low_rank import LowRankLinear, dense, put_factors, replace_module
 from compressor.models.structure import LowRank, Structure
 from compressor.stages.context import Checkpoint, StageContext
 from compressor.stages.low_rank.moments import input_moments, squared_gradients

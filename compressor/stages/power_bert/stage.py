@@ -11,7 +11,7 @@ import dataclasses
 
 from compressor.models import checkpoint as checkpoints
 from compressor.models.families import family_of_model
-from compressor.models.length_adaptive import make_length_adaptive
+from compressor.models.kinds.length_adaptive import make_length_adaptive
 from compressor.stages.context import Checkpoint, StageContext
 from compressor.stages.power_bert.retention import Retained, Retention, SoftExtraction, configuration
 from compressor.stages.power_bert.settings import PowerBertSettings

@@ -12,7 +12,7 @@ from torch import nn
 
 from compressor.models import checkpoint as checkpoints
 from compressor.models.families import family_of_model
-from compressor.models.sparse import make_sparse, zero_share
+from compressor.models.kinds.sparse import make_sparse, zero_share
 from compressor.models.structure import Sparse
 from compressor.stages.context import Checkpoint, StageContext
 from compressor.stages.distill.lesson import lesson

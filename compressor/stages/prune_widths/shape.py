@@ -8,8 +8,8 @@ from typing import Any
 from compressor.errors import RequestError
 from compressor.models.elastic import without_sizes
 from compressor.models.families import family_of
+from compressor.models.kinds.widths import even_widths, with_hidden_size, with_widths
 from compressor.models.structure import Structure, Widths, with_structure
-from compressor.models.widths import even_widths, with_hidden_size, with_widths
 from compressor.stages.prune_widths.settings import PruneWidthsSettings
 from compressor.stages.prune_widths.targets import spread, targets
 

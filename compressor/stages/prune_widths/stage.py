@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from compressor.models import checkpoint as checkpoints
 from compressor.models.elastic import ELASTIC
 from compressor.models.hidden import narrow_hidden
-from compressor.models.widths import narrow
+from compressor.models.kinds.widths import narrow
 from compressor.stages.context import Checkpoint, StageContext
 from compressor.stages.prune_widths.settings import BY_GRADIENTS, PruneWidthsSettings
 from compressor.stages.prune_widths.shape import shape

@@ -8,7 +8,7 @@ from typing import Any
 
 from compressor.errors import RequestError
 from compressor.models.families import family_of
-from compressor.models.widths import layer_widths
+from compressor.models.kinds.widths import layer_widths
 from compressor.stages.prune_widths.settings import PruneWidthsSettings
 
 Amount = list[int] | int

@@ -12,7 +12,7 @@ from torch import nn
 
 from compressor.errors import RequestError
 from compressor.models import checkpoint as checkpoints
-from compressor.models.quantizers import QuantizedLinear, encoder_linears, make_quantizers, quantized_layers
+from compressor.models.kinds.quantizers import QuantizedLinear, encoder_linears, make_quantizers, quantized_layers
 from compressor.models.structure import Quantizers
 from compressor.stages.context import Checkpoint, StageContext
 from compressor.stages.distill.lesson import lesson

@@ -7,8 +7,8 @@ from typing import Any
 
 from compressor.errors import RequestError
 from compressor.models.families import family_of
+from compressor.models.kinds.widths import layer_widths
 from compressor.models.structure import SharedLayers, Structure, with_structure
-from compressor.models.widths import layer_widths
 from compressor.stages.share_layers.settings import ShareLayersSettings
 
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from compressor.models import checkpoint as checkpoints
 from compressor.models.families import family_of_model
-from compressor.models.shared_layers import make_shared_layers
+from compressor.models.kinds.shared_layers import make_shared_layers
 from compressor.models.structure import SharedLayers, Structure
 from compressor.stages.context import Checkpoint, StageContext
 from compressor.stages.share_layers.settings import ShareLayersSettings

@@ -7,8 +7,8 @@ from typing import Any
 from compressor.errors import RequestError
 from compressor.models.elastic import sizes_of
 from compressor.models.families import family_of
+from compressor.models.kinds.widths import with_widths
 from compressor.models.structure import Widths
-from compressor.models.widths import with_widths
 from compressor.stages.drop_layers.settings import DropLayersSettings
 from compressor.stages.drop_layers.shape import shape as shape_of_layers
 from compressor.stages.dynabert.sizes import layers_at, widths_at

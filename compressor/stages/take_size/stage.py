@@ -6,7 +6,7 @@ from torch import nn
 
 from compressor.models import checkpoint as checkpoints
 from compressor.models.families import family_of
-from compressor.models.widths import narrow
+from compressor.models.kinds.widths import narrow
 from compressor.stages.context import Checkpoint, StageContext
 from compressor.stages.drop_layers.stage import renumbered
 from compressor.stages.dynabert.sizes import layers_at, widths_at

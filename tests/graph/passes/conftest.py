@@ -22,7 +22,7 @@ from compressor.data.splits import Splits
 from compressor.graph.context import PassContext
 from compressor.graph.export import export
 from compressor.models import checkpoint
-from compressor.models.length_adaptive import make_length_adaptive
+from compressor.models.kinds.length_adaptive import make_length_adaptive
 from compressor.models.structure import LengthAdaptive
 from compressor.stages.context import Checkpoint
 from compressor.tasks import make_task

@@ -39,7 +39,7 @@ from compressor.graph.passes.quantize_weights.requirements import check_structur
 from compressor.graph.passes.quantize_weights.settings import QuantizeWeightsSettings
 from compressor.graph.registry import pass_spec, run_pass
 from compressor.models import checkpoint
-from compressor.models.adaptive_depth import make_adaptive_depth
+from compressor.models.kinds.adaptive_depth import make_adaptive_depth
 from compressor.models.structure import AdaptiveDepth, SharedLayers, Structure
 from compressor.stages.context import Checkpoint
 from compressor.training import predict

@@ -11,8 +11,8 @@ import torch
 
 from compressor.errors import CheckpointError, RequestError
 from compressor.models import checkpoint
-from compressor.models.adaptive_depth import Answer
 from compressor.models.config_file import read_config
+from compressor.models.kinds.adaptive_depth import Answer
 from compressor.models.structure import AdaptiveDepth
 from compressor.stages.adaptive_depth import stage
 from compressor.stages.adaptive_depth.objective import ExitsObjective, dact_loss, weights_of

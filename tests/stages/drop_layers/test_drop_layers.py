@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from compressor.config.schema import parse
 from compressor.errors import CheckpointError, RequestError
 from compressor.models import checkpoint
-from compressor.models.adaptive_depth import make_adaptive_depth
 from compressor.models.config_file import read_config
 from compressor.models.families import family_of_model
+from compressor.models.kinds.adaptive_depth import make_adaptive_depth
 from compressor.models.structure import AdaptiveDepth
 from compressor.stages.drop_layers.selection import kept_layers
 from compressor.stages.drop_layers.settings import DropLayersSettings

@@ -65,7 +65,7 @@ def test_an_idle_layer_goes(tmp_path: Path, importance: Any, adaptive: bool) -> 
 
 def task_loss(model: Any, batches: Any, task: Any) -> float:
     """Mean loss of the whole model over the examples."""
-    from compressor.models.length_adaptive import whole_inputs
+    from compressor.models.kinds.length_adaptive import whole_inputs
 
     rows = sum(len(inputs["input_ids"]) for inputs, _ in batches)
     with torch.no_grad():

@@ -12,7 +12,7 @@ import torch
 from compressor.errors import RequestError
 from compressor.graph.export import export
 from compressor.models import checkpoint, macs
-from compressor.models.low_rank import word_embeddings
+from compressor.models.kinds.low_rank import word_embeddings
 from compressor.models.structure import EmbeddingRank, Structure
 from compressor.stages.context import Checkpoint
 from compressor.stages.factorize_embeddings import stage

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from compressor.errors import RequestError
-from compressor.models.length_adaptive import Rank, make_length_adaptive
+from compressor.models.kinds.length_adaptive import Rank, make_length_adaptive
 from compressor.stages.length_adaptive import stage
 from compressor.stages.length_adaptive.objective import SandwichObjective
 from compressor.stages.length_adaptive.ranking import ranking_loss, relevance

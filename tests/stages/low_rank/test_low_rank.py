@@ -12,7 +12,7 @@ import torch
 from compressor.errors import RequestError
 from compressor.models import checkpoint, macs
 from compressor.models.factors import by_covariance, by_importance, decompose, rank_of_energy
-from compressor.models.low_rank import LowRankLinear, dense
+from compressor.models.kinds.low_rank import LowRankLinear, dense
 from compressor.models.matrices import Matrix, encoder_matrices
 from compressor.models.ranks import largest_rank, rank_of_ratio
 from compressor.models.structure import LowRank, Structure

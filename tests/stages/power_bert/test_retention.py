@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compressor.models.length_adaptive import make_length_adaptive, stretched
+from compressor.models.kinds.length_adaptive import make_length_adaptive, stretched
 from compressor.models.structure import LengthAdaptive
 from compressor.stages.power_bert.retention import (
     Retained,

@@ -10,7 +10,7 @@ import torch
 
 from compressor.errors import RequestError
 from compressor.models import checkpoint
-from compressor.models.sparse import zero_share
+from compressor.models.kinds.sparse import zero_share
 from compressor.models.structure import Sparse
 from compressor.stages.context import Checkpoint
 from compressor.stages.drop_layers.settings import DropLayersSettings

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from compressor.errors import RequestError
+from compressor.models.kinds.widths import with_widths
 from compressor.models.structure import Widths
-from compressor.models.widths import with_widths
 from compressor.stages.distill.matching import match
 from compressor.stages.distill.parts import Shape
 from compressor.stages.distill.settings import DistillSettings

@@ -18,8 +18,8 @@ from compressor.graph.export import export
 from compressor.graph.registry import pass_spec, run_pass
 from compressor.models import checkpoint, macs
 from compressor.models.families import family_of_model
+from compressor.models.kinds.widths import even_widths
 from compressor.models.structure import Structure
-from compressor.models.widths import even_widths
 from compressor.progress import Silent
 from compressor.stages.context import Checkpoint
 from compressor.stages.drop_layers.settings import DropLayersSettings

@@ -24,8 +24,8 @@ from compressor.graph.passes.nodes import all_nodes, integer_products
 from compressor.graph.passes.quantize.settings import QuantizeSettings
 from compressor.graph.registry import pass_spec, run_pass
 from compressor.models import checkpoint
-from compressor.models.quantizers import make_quantizers, quantized_layers
-from compressor.models.split_layers import make_split_layers
+from compressor.models.kinds.quantizers import make_quantizers, quantized_layers
+from compressor.models.kinds.split_layers import make_split_layers
 from compressor.models.structure import Quantizers, SplitLayers, Structure
 from compressor.stages.context import Checkpoint
 from compressor.stages.qat import stage

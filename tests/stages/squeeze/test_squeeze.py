@@ -11,7 +11,7 @@ import torch
 from compressor.errors import RequestError
 from compressor.models import checkpoint
 from compressor.models.families import family
-from compressor.models.length_adaptive import whole_inputs
+from compressor.models.kinds.length_adaptive import whole_inputs
 from compressor.models.spaces import ATTENTION, FEED_FORWARD, Space
 from compressor.models.structure import Structure
 from compressor.stages.registry import stage_spec

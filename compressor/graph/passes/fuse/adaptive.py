@@ -13,7 +13,7 @@ from compressor.graph.adaptive.expand import KEPT, LAYER
 from compressor.graph.builder import Builder
 from compressor.graph.passes.fuse.attention import as_texts, multi_head
 from compressor.graph.passes.fuse.gelu import fuse_gelu
-from compressor.models.widths import layer_widths
+from compressor.models.kinds.widths import layer_widths
 
 
 def fuse(model: onnx.ModelProto, config: Mapping[str, Any], *, attention: bool = True) -> dict[str, int]:

@@ -120,13 +120,21 @@ def _session(source: Path, target: Path, context: PassContext) -> onnxruntime.In
 
 
 def _tried(settings: SearchDepthSettings, depth: AdaptiveDepth, layers: int) -> list[float]:
-    """The values, in order; of patiences those that the exits can reach."""
+    """The values, in order; of the method's own patiences those that the exits can reach.
+
+    Raises:
+        RequestError: a candidate of the recipe is out of range, or no layer could stop there.
+    """
     values = sorted(set(settings.candidates or CANDIDATES[depth.method]))
+    reachable = []
     for value in values:
         refusal = refused_setting(depth.method, value)
-        if refusal:
-            raise RequestError(f"search_depth: candidates: {refusal}")
-    return [value for value in values if replace(depth, setting=value).impossible(layers) is None] or values[:1]
+        unreachable = replace(depth, setting=value).impossible(layers)
+        if settings.candidates and (refusal or unreachable):
+            raise RequestError(f"search_depth: candidates: {refusal or unreachable}")
+        if not unreachable:
+            reachable.append(value)
+    return reachable or values[:1]
 
 
 def choose(points: Sequence[Point], full: Point, max_drop: float) -> Point:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from compressor.errors import CheckpointError
-from compressor.models.other_encoder import dropout_of, encoder_width, replace_encoder, with_summary
+from compressor.models.kinds.other_encoder import dropout_of, encoder_width, replace_encoder, with_summary
 from compressor.models.structure import Recurrent
 
 Model = TypeVar("Model", bound=nn.Module)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from compressor.errors import CheckpointError
-from compressor.models.other_encoder import dropout_of, encoder_width, replace_encoder, with_summary
+from compressor.models.kinds.other_encoder import dropout_of, encoder_width, replace_encoder, with_summary
 from compressor.models.structure import Convolutional
 
 Model = TypeVar("Model", bound=nn.Module)

@@ -12,17 +12,17 @@ from typing import Any, TypeVar, cast
 
 from torch import nn
 
-from compressor.models.adaptive_depth import make_adaptive_depth
-from compressor.models.convolutional import make_convolutional
-from compressor.models.length_adaptive import make_length_adaptive
-from compressor.models.low_rank import make_embedding_rank, make_low_rank
-from compressor.models.quantizers import make_quantizers
-from compressor.models.recurrent import make_recurrent
-from compressor.models.shared_layers import make_shared_layers
-from compressor.models.sparse import make_sparse
-from compressor.models.split_layers import make_split_layers
+from compressor.models.kinds.adaptive_depth import make_adaptive_depth
+from compressor.models.kinds.convolutional import make_convolutional
+from compressor.models.kinds.length_adaptive import make_length_adaptive
+from compressor.models.kinds.low_rank import make_embedding_rank, make_low_rank
+from compressor.models.kinds.quantizers import make_quantizers
+from compressor.models.kinds.recurrent import make_recurrent
+from compressor.models.kinds.shared_layers import make_shared_layers
+from compressor.models.kinds.sparse import make_sparse
+from compressor.models.kinds.split_layers import make_split_layers
+from compressor.models.kinds.widths import make_widths
 from compressor.models.structure import Structure
-from compressor.models.widths import make_widths
 
 Model = TypeVar("Model", bound=nn.Module)
 

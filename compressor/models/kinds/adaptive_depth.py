@@ -3,8 +3,8 @@
 Every layer but the last gets an exit, a small head, or only some layers do; the last one keeps the stock head. Exits
 read the mean of the real tokens, or the first one as the stock head does. In the lower layers of a pre-trained encoder
 the first token has seen next to nothing: in MiniLM (6 layers) it differs between texts by a five-hundredth of what
-other tokens do, and exits on it stayed at chance. The methods differ in when they stop (`models.halting`) and in what
-they answer then.
+other tokens do, and exits on it stayed at chance. The methods differ in when they stop (`models.kinds.halting`) and in
+what they answer then.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from transformers.utils.generic import ModelOutput
 
 from compressor.errors import CheckpointError
-from compressor.models import halting
 from compressor.models.families import Family, family_of_model
-from compressor.models.length_adaptive import Dial, LengthAdaptiveModel, make_whole
+from compressor.models.kinds import halting
+from compressor.models.kinds.length_adaptive import Dial, LengthAdaptiveModel, make_whole
 from compressor.models.structure import AdaptiveDepth
 
 Model = TypeVar("Model", bound=nn.Module)

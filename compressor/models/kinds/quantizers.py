@@ -13,8 +13,8 @@ from typing import Any, TypeVar, cast
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from compressor.models.fake_quantize import InputRange, rounded_weight
 from compressor.models.families import family_of_model
+from compressor.models.kinds.fake_quantize import InputRange, rounded_weight
 from compressor.models.matrices import PARTS
 from compressor.models.structure import Quantizers
 

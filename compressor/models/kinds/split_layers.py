@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from compressor.errors import CheckpointError
 from compressor.models.families import Family, family_of_model
-from compressor.models.length_adaptive import LengthAdaptiveModel, make_whole
+from compressor.models.kinds.length_adaptive import LengthAdaptiveModel, make_whole
+from compressor.models.kinds.two_texts import is_second, positions
 from compressor.models.structure import SplitLayers
-from compressor.models.two_texts import is_second, positions
 
 Model = TypeVar("Model", bound=nn.Module)
 

@@ -23,12 +23,12 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from compressor.errors import DialError
-from compressor.models.adaptive_attention import adaptive_attention
 from compressor.models.dial import token_counts
 from compressor.models.families import Family, family_of_model
+from compressor.models.kinds.adaptive_attention import adaptive_attention
+from compressor.models.kinds.two_texts import apart, is_second
+from compressor.models.kinds.widths import head_count
 from compressor.models.structure import LengthAdaptive, SplitLayers
-from compressor.models.two_texts import apart, is_second
-from compressor.models.widths import head_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

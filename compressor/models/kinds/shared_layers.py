@@ -9,7 +9,7 @@ from torch import nn
 
 from compressor.errors import CheckpointError
 from compressor.models.families import family_of_model
-from compressor.models.low_rank import replace_module
+from compressor.models.kinds.low_rank import replace_module
 from compressor.models.structure import SharedLayers
 
 Model = TypeVar("Model", bound=nn.Module)
