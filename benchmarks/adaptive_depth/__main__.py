@@ -2,7 +2,8 @@
 
 For each data set (`--sets`): `teacher` fine-tunes the encoder, `plain` makes students of 1 to 5 layers, `dact`,
 `dact_few`, `dact_paper`, `deebert` and `pabee` train exits on the teacher, `graphs` exports, fuses and quantizes,
-`quality` answers the whole test part text by text at every setting, `speed` times a sample of it (rows in turn,
+`quality` answers the whole test part text by text at every setting, `choose` lets `search_depth` choose among them by
+texts held out of training, `speed` times a sample of it (rows in turn,
 processes of their own), `full` times runs of all layers, `table` writes the page. Each part is skipped where its result
 is there; `--work` keeps everything between calls.
 """
@@ -33,8 +34,12 @@ from compressor.stages.context import Checkpoint
 
 HERE = Path(__file__).parent
 FULL_PASSES = 200
-EXIT_EPOCHS = {"banking77": 4.0, "clinc150": 2.0, "goemotions": 2.0}
-"""Of the training with exits; BANKING77 has a third fewer texts."""
+TEACHER_RATES = {False: 1e-4, True: 3e-4}
+"""By whether a text has several labels: the mean over 28, most of them 0, has small gradients."""
+MAX_DROP = 1.0
+"""Points below its own full run that `choose` allows."""
+EXIT_EPOCHS = {"banking77": 4.0, "clinc150": 2.0, "goemotions": 1.0}
+"""Of the training with exits; BANKING77 has a third fewer texts, GoEmotions more and smaller batches."""
 
 
 class Bench(TextBench):
@@ -56,7 +61,7 @@ class Bench(TextBench):
 def teacher(bench: Bench) -> None:
     """The encoder with a head, fine-tuned."""
     epochs = bench.options.epochs or (4.0 if bench.task.multi_label else 6.0)
-    rate = 3e-4 if bench.task.multi_label else 1e-4  # the mean over 28 labels, most of them 0, has small gradients
+    rate = TEACHER_RATES[bench.task.multi_label]
     bench.stage("finetune", "teacher", bench.teacher, epochs=epochs, learning_rate=rate, **bench.common)
 
 
@@ -64,8 +69,9 @@ def plain(bench: Bench) -> None:
     """The first 1 to 5 layers of the teacher, fine-tuned again."""
     for count in range(1, LAYERS):
         kept = bench.stage("drop_layers", f"kept-{count}", bench.checkpoint("teacher"), keep="first", layers=count)
-        epochs = bench.options.epochs or 3.0
-        bench.stage("finetune", f"plain-{count}", kept, epochs=epochs, learning_rate=1e-4, **bench.common)
+        epochs = bench.options.epochs or (1.5 if bench.task.multi_label else 3.0)
+        rate = TEACHER_RATES[bench.task.multi_label]
+        bench.stage("finetune", f"plain-{count}", kept, epochs=epochs, learning_rate=rate, **bench.common)
 
 
 def exits(bench: Bench, key: str, **values: Any) -> None:
@@ -162,6 +168,18 @@ def quality(bench: Bench) -> None:
             targets[row].write_text(json.dumps(result))
 
 
+def choose(bench: Bench) -> None:
+    """The setting that `search_depth` takes for every graph with exits, by the texts held out of training."""
+    for listed in _groups(bench):
+        candidates = [row.setting for row in listed if row.setting is not None and not row.runs_all]
+        if not candidates:
+            continue
+        source = bench.graph(listed[0].graph)
+        target = source.with_name(f"{listed[0].graph}-chosen.onnx")
+        values = {"max_drop": MAX_DROP, "candidates": candidates}
+        bench.graph_pass("search_depth", source, target, bench.checkpoint(listed[0].graph), **values)
+
+
 def speed(bench: Bench) -> None:
     """Times of a sample of the test part, graphs in turn for several rounds; raw times are kept."""
     features = bench.task.features(bench.data.dev, load_tokenizer(bench.teacher.path), labelled=False)
@@ -201,6 +219,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "dact_paper": dact_paper,
     "graphs": graphs,
     "quality": quality,
+    "choose": choose,
     "speed": speed,
     "full": full,
 }

@@ -54,7 +54,7 @@ def _section(work: Path) -> list[str]:
     metric = next(iter(found["teacher"]["metrics"]))
     lines = ["| " + " | ".join(HEAD).replace("metric", metric, 1) + " |", "|" + "---|" * len(HEAD)]
     lines += [_line(row, found, times) for row in listed]
-    lines += ["", *_areas(listed, found, times, metric), *_kept(listed, found)]
+    lines += ["", *_areas(listed, found, times, metric), *_kept(listed, found), *_chosen(work, listed, found, times)]
     return lines + (_full_runs(work, listed) if (work / "full.json").exists() else [])
 
 
@@ -96,6 +96,32 @@ def _kept(listed: Sequence[Row], found: Mapping[str, Any]) -> list[str]:
             same = sum(one == other for one, other in zip(ours, all_layers, strict=True))
             lines += ["", f"{row.label}: {same} of {len(ours)} texts are predicted as by all layers."]
     return lines
+
+
+def _chosen(work: Path, listed: Sequence[Row], found: Mapping[str, Any], times: Mapping[str, np.ndarray]) -> list[str]:
+    """What `search_depth` chose by held-out texts, and what that is worth on the test part."""
+    lines = []
+    for full in (row for row in listed if row.runs_all):
+        notes = work / "graphs" / f"{full.graph}-chosen.json"
+        if not notes.exists():
+            continue
+        said = json.loads(notes.read_text())
+        row = next(other for other in listed if other.graph == full.graph and other.setting == said["setting"])
+        mine, whole = np.asarray(found[row.name]["scores"]), np.asarray(found[full.name]["scores"])
+        interval = paired_interval(mine, whole)
+        share = np.median(times[row.name].mean(axis=1) / times[full.name].mean(axis=1))
+        lines.append(
+            f"| {row.label} | {said['full_metric'] - said['chosen_metric']:.2f} at {said['mean_blocks']:.2f} layers "
+            f"| {_metric(row, found) - _metric(full, found):+.2f} [{interval.low:+.2f}, {interval.high:+.2f}] "
+            f"| {_layers(row, found):.2f} | {100 * share:.0f} % |"
+        )
+    if not lines:
+        return []
+    head = (
+        f"| chosen by `search_depth` on {said['examples']} held-out texts | lost there | test part, against its full "
+        "run [95 %] | mean layers | mean latency of its full run |"
+    )
+    return ["", head, "|---|---|---|---|---|", *lines]
 
 
 def _full_runs(work: Path, listed: Sequence[Row]) -> list[str]:
