@@ -102,7 +102,8 @@ def decisions(profile: DeviceProfile) -> Iterator[Line]:
     python = f"Python {profile.oldest_python} or newer" if profile.oldest_python else "any Python that has it"
     yield "runtime", f"{profile.runtime} {version}", python
     options = {one.name: one.options for one in profile.providers if one.options}
-    yield "providers", ", ".join(one.name for one in profile.providers), str(options or "in this order")
+    order = "in this order" if len(profile.providers) > 1 else ""
+    yield "providers", ", ".join(one.name for one in profile.providers), str(options or order)
     yield "number format", profile.number_format, _FORMATS[profile.number_format]
     if profile.number_format.endswith("int8"):
         bits = "7 bits: sums of two byte products saturate" if profile.reduce_range else "8 bits: sums are widened"
@@ -142,6 +143,8 @@ def consequences(profile: DeviceProfile, own: Sequence[Path]) -> Iterator[Line]:
     attention = "MultiHeadAttention" if has_attention(profile) else "plain products in length-adaptive graphs"
     oldest = ".".join(map(str, OLDEST_ATTENTION))
     why = "fast on its first provider" if has_attention(profile) else f"MultiHeadAttention is right from {oldest} on"
+    if profile.providers and profile.providers[0].name == "TensorrtExecutionProvider":
+        why = "what is fused runs on the next provider, the rest on TensorRT"
     yield "fuse", f"layout {layout}, {attention}", why
     found = scheme.resolve(QuantizeSettings(), profile)
     what = {"none": "nothing: float32", "float16": "float16"}.get(found.mode, f"{found.mode} int8")
