@@ -9,7 +9,10 @@ import pytest
 
 from compressor.cli import main
 from compressor.errors import RequestError
-from compressor.sweep import Job, make_jobs, run_job, share
+from compressor.sweep import run_job
+from compressor.sweep_jobs import Job, make_jobs, share
+from compressor.sweep_page import Record, Run, SweepPage
+from tests.report.made import manifest, put, without
 from tests.tiny import settings
 
 FAST = ["recipe=int8", "task=text-classification", "device=host"]
@@ -78,6 +81,63 @@ def test_a_bug_in_one_run_becomes_a_record(monkeypatch: pytest.MonkeyPatch, caps
     record = run_job(Job(0, ("recipe=int8",)))
     assert (record.exit_code, record.already_there) == (1, False)
     assert record.message.startswith("ZeroDivisionError: oh") and "Traceback" in capsys.readouterr().err
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> tuple[SweepPage, list[Job]]:
+    """The page of a sweep of three, none of which has run."""
+    jobs = make_jobs(["recipe=int8", "seed=1,2,3", f"output={tmp_path}"])
+    return SweepPage(tmp_path / ".sweeps" / "s", tuple(map(Run.of, jobs)), "recipe=int8 seed=1,2,3"), jobs
+
+
+def states(page: SweepPage) -> list[str]:
+    return [run["state"] for run in json.loads((page.folder / "runs.json").read_text())["runs"]]
+
+
+def test_the_page_is_there_from_the_start_and_after_each_run(page: tuple[SweepPage, list[Job]]) -> None:
+    shown, jobs = page
+    shown.write()
+    assert states(shown) == ["missing"] * 3
+    assert "3 of 3 have no result yet: the same command goes on with them." in shown.file.read_text()
+    put(jobs[0].request().artifact, without(manifest("int8"), command=["recipe=int8", "seed=1"], request_key="k1"))
+    shown.note(jobs[0], Record(0))
+    shown.note(jobs[1], Record(2, "there is no such data"))
+    assert states(shown) == ["artifact", "failed", "missing"]
+    assert "there is no such data" in shown.file.read_text() and "1 of 3 have no result yet" in shown.file.read_text()
+
+
+def test_a_run_that_is_found_again_does_not_write_the_page_again(page: tuple[SweepPage, list[Job]]) -> None:
+    shown, jobs = page
+    put(jobs[0].request().artifact, without(manifest("int8"), command=jobs[0].request().command))
+    shown.note(jobs[0], Record(0))
+    written = shown.file.stat().st_mtime_ns
+    shown.note(jobs[0], Record(0, already_there=True))
+    assert shown.file.stat().st_mtime_ns == written
+    shown.note(jobs[0], Record(1, "now it fails"))
+    assert states(shown)[0] == "failed"
+
+
+def test_what_another_request_wrote_there_is_not_a_run_of_the_sweep(page: tuple[SweepPage, list[Job]]) -> None:
+    shown, jobs = page
+    other = without(manifest("int8"), command=["recipe=int8", "seed=1", "gates.max_size_mb=1"], request_key="other")
+    put(jobs[0].request().artifact, other)
+    put(shown.runs[1].folders[3], without(manifest("int8", refused=True), command=["recipe=int8", "seed=2"]))
+    odd = without(manifest("int8"), command=["recipe=int8", "seed=3"], agreement={"same": "much", "examples": 3})
+    put(jobs[2].request().artifact, odd)
+    shown.write()
+    assert states(shown) == ["missing", "refused", "missing"]
+    shown.note(jobs[0], Record(0))  # the very artifact that the run found to be its own, whatever words made it
+    assert states(shown)[0] == "artifact"
+
+
+def test_a_damaged_note_is_as_none(page: tuple[SweepPage, list[Job]]) -> None:
+    shown, jobs = page
+    shown.note(jobs[0], Record(1, "it fails"))
+    note = next((shown.folder / "ended").iterdir())
+    for text in ("{", '{"exit": 1}', "[]", '"x"'):
+        note.write_text(text)
+        shown.write()
+        assert states(shown)[0] == "missing"
 
 
 @pytest.fixture(scope="module")
