@@ -132,7 +132,8 @@
   }
 
   function ticks(low, high, most) {
-    if (high <= low) high = low + (Math.abs(low) || 1);
+    const pad = high > low ? 0 : Math.abs(low) / 50 || 1; // one value alone: an axis close around it
+    [low, high] = [low - pad, high + pad];
     const rough = (high - low) / most;
     const power = 10 ** Math.floor(Math.log10(rough));
     const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough * 0.999999);
