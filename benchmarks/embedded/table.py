@@ -24,10 +24,11 @@ def write_page(work: Path, target: Path, options: Mapping[str, Any], remarks: Pa
         "# BERT on small devices: the study's grid on the machine at hand",
         "",
         f"`python benchmarks/embedded all --encoder DIR --data DIR{_more(options['grid'])}`. The grid of "
-        "Sarkar et al. 2024: which shape of BERT fits which task and board. Latency is p50 of 64 real tokens, batch 1, on the ONNX file, after warm-up, "
-        "without tokenization, rows in turn, a fresh process a round; memory is the peak of a run of its own. Every "
-        "figure of speed and memory here was taken on this one machine, with each profile's number of threads (as far "
-        "as it has them) and memory limit: none is a figure of a Raspberry Pi, Jetson, UP2 or UDOO.",
+        "Sarkar et al. 2024: which shape of BERT fits which task and board. Latency is p50 of 64 real tokens, batch 1, "
+        "on the ONNX file, after warm-up, without tokenization, rows in turn, a fresh process a round; memory is the "
+        "peak of a run of its own. Every figure of speed and memory here was taken on this one machine, with each "
+        "profile's number of threads (as far as it has them) and memory limit: none is a figure of a Raspberry Pi, "
+        "Jetson, UP2 or UDOO.",
         "",
         machine_line("1 or 2"),
     ]
