@@ -15,6 +15,7 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 from rich.text import Text
 
+from compressor.devices.speed import STEADY
 from compressor.progress import Bar
 
 if TYPE_CHECKING:
@@ -130,19 +131,21 @@ def show_rows(rows: Sequence[Row], verdicts: Sequence[Verdict]) -> None:
     if first is not None:
         where = f"Latency: p50 of {first.length} real tokens, batch {first.batch_size}, {first.threads} threads"
         console.print(Text(f"{where}; measured on {first.measured_on}."))
-    for line in _doubts(rows[-1]):
+    for line in _doubts(rows):
         console.print(Text(line))
     show_verdicts(verdicts, console)
 
 
-def _doubts(artifact: Row) -> Iterator[str]:
+def _doubts(rows: Sequence[Row]) -> Iterator[str]:
     """What a reader of the figures must know: memory that does not suffice, rounds that disagree, other answers."""
-    speed, check = artifact.speed, artifact.on_board
+    speed, check = rows[-1].speed, rows[-1].on_board
     if speed is not None and speed.fits_memory is not None:
         fits = "fits" if speed.fits_memory else "does not fit"
         yield f"Memory: the artifact {fits} ({speed.memory_note})."
-    if speed is not None and speed.steady is False and speed.spread is not None:
-        yield f"The machine was too noisy: rounds of the artifact differ by {100 * speed.spread:.0f} %."
+    noisy = [row for row in rows if row.speed is not None and row.speed.steady is False]
+    if noisy:
+        differ = ", ".join(f"{row.name} by {100 * (row.speed.spread or 0):.0f} %" for row in noisy if row.speed)
+        yield f"The machine was too noisy: rounds differ by more than {100 * STEADY:.0f} % ({differ})."
     if check is not None:
         yield (
             f"Answers of {check.measured_on}: {check.same:.1f} % of {check.examples} examples as on this machine, "

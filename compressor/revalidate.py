@@ -16,7 +16,7 @@ from compressor.config.schema import parse, to_mapping
 from compressor.data.splits import Splits
 from compressor.devices import inputs, measure, profiles
 from compressor.devices.place import check_place, place_for
-from compressor.devices.speed import Speed
+from compressor.devices.speed import Speed, is_steady, spread_of
 from compressor.devices.tokenization import measure_tokenization
 from compressor.errors import DataError, GateRefusedError, UnknownNameError
 from compressor.progress import Progress
@@ -160,7 +160,16 @@ def _lines(
         lines.append((title, _yes(before.get("fits_memory")), _yes(speed.fits_memory)))
     if speed.steady is False and speed.spread is not None:
         lines.append(("rounds differ by", "", f"{100 * speed.spread:.0f} %: too noisy"))
+    again = spread_of([before["p50_ms"], speed.p50_ms]) if _alike(before, speed) else None
+    if again is not None and is_steady(again) is False:
+        lines.append(("then and now differ by", "", f"{100 * again:.0f} %: the machine was too noisy, then or now"))
     return lines
+
+
+def _alike(before: Mapping[str, Any], speed: Speed) -> bool:
+    """Whether the manifest's latency was taken as this one: there, at the same length, with as many threads."""
+    same = all(before.get(name) == getattr(speed, name) for name in ("measured_on", "length", "batch_size", "threads"))
+    return same and isinstance(before.get("p50_ms"), float)
 
 
 def _board_lines(check: BoardCheck | None) -> list[tuple[str, str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,23 @@ def test_neither_training_data_nor_the_teacher_is_needed(artifact: Path) -> None
     assert "the teacher is not part of the artifact" in verdicts["min_speedup"].sentence()
     assert verdicts["parity"].passed
     found.require()
+
+
+def test_a_latency_that_is_another_one_now_is_told(artifact: Path) -> None:
+    file = artifact / "manifest.json"
+    kept = file.read_text()
+    content = json.loads(kept)
+    content["speed"]["artifact"]["p50_ms"] *= 50
+    try:
+        file.write_text(json.dumps(content))
+        found = {name: now for name, _, now in anew(artifact).lines}
+        content["speed"]["artifact"]["threads"] += 1
+        file.write_text(json.dumps(content))
+        others = [name for name, _, _ in anew(artifact).lines]
+    finally:
+        file.write_text(kept)
+    assert found["then and now differ by"].endswith("%: the machine was too noisy, then or now")
+    assert "then and now differ by" not in others
 
 
 def test_data_that_has_moved_can_be_named(artifact: Path, tmp_path: Path) -> None:

@@ -13,12 +13,15 @@ from compressor.advisor.limits import Closest, Limit
 from compressor.advisor.prices import Priced, Prices, ruled_out_by
 from compressor.advisor.requests import Question, command, said
 from compressor.advisor.rounds import Record
+from compressor.devices.speed import STEADY
 from compressor.disk import write_text
 from compressor.report.entry import Entry, Figure, Origin, State
 from compressor.report.page import render
 
 VERSION = 1
 """Of advice.json."""
+_NAMED = 6
+"""Candidates that a sentence names."""
 
 Outcome = Literal["recommended", "nothing fits", "priced"]
 
@@ -82,6 +85,7 @@ class Advice:
                     figures=self._figures(member),
                     command=command(self.question, member.candidate),
                     reason=reason,
+                    round_p50_ms=_rounds(member, final),
                     manifest=final.manifest if final else None,
                 )
             )
@@ -101,6 +105,13 @@ class Advice:
                 "held against these to choose by, and judged by nobody."
             )
         lines.append(where)
+        noisy = [entry.name for entry in self.entries() if entry.noisy]
+        if noisy:
+            names = ", ".join([*noisy[:_NAMED], "..."] if len(noisy) > _NAMED else noisy)
+            lines.append(
+                f"The machine was too noisy for the latency of {len(noisy)} candidates: rounds differ by more than "
+                f"{100 * STEADY:.0f} % ({names}). Prices are kept: another measure.rounds=N measures them anew."
+            )
         if prices.calibration is not None:
             known = sum(member.price.how == "measured" for member in prices.priced)
             errors = sorted(prices.calibration.errors)
@@ -254,6 +265,13 @@ class Advice:
             "final": dict(final.values()) if final else None,
             "command": said(command(self.question, member.candidate)),
         }  # fmt: skip
+
+
+def _rounds(member: Priced, final: Final | None) -> Sequence[float]:
+    """The medians of the rounds in which the latency was measured that is shown."""
+    if final is not None and final.manifest is not None:
+        return Entry.from_manifest(final.manifest).round_p50_ms
+    return tuple((member.price.speed or {}).get("round_p50_ms") or ())
 
 
 def _out_of_memory(limit: Limit) -> str:

@@ -48,10 +48,11 @@ def show(advice: Advice) -> None:
 
 
 def _figures(entry: Entry) -> list[str]:
-    """Metric, latency, memory and size; `~` in front of what is predicted."""
+    """Metric, latency, memory and size; `~` in front of what is predicted, and latency says if it was noisy."""
     cells = []
     for name, digits in (("metric", 2), ("p50_ms", 2), ("peak_memory_mb", 0), ("size_mb", 1)):
         figure = entry.figures.get(name)
         mark = "~" if figure is not None and figure.origin == "predicted" else ""
-        cells.append("" if figure is None else f"{mark}{figure.value:.{digits}f}")
+        noisy = " noisy" if name == "p50_ms" and entry.noisy else ""
+        cells.append("" if figure is None else f"{mark}{figure.value:.{digits}f}{noisy}")
     return cells

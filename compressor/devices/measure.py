@@ -18,7 +18,7 @@ from compressor.devices import child, meter_log
 from compressor.devices.child import LocalPlace
 from compressor.devices.limits import memory_limit_mb
 from compressor.devices.place import Place, place_for
-from compressor.devices.speed import STEADY, TIMES, Speed, spread_of
+from compressor.devices.speed import TIMES, Speed, is_steady, spread_of
 from compressor.devices.turn import turn_to_measure
 from compressor.errors import DeviceError, DeviceMemoryError
 from compressor.tasks.base import Feature
@@ -309,7 +309,7 @@ def _speed(
         measured_on=where.measured_on,
         times_ms=tuple(round(float(time), 4) for time in times[:: math.ceil(len(times) / TIMES)]),
         spread=spread,
-        steady=None if spread is None else spread <= STEADY,
+        steady=is_steady(spread),
         fits_memory=memory.get("fits"),
         memory_limit_mb=memory.get("limit_mb"),
         memory_note=_memory_note(memory),

@@ -67,7 +67,12 @@ STEADY = 0.05
 
 
 def spread_of(round_p50_ms: Sequence[float]) -> float | None:
-    """Largest less smallest p50 of the rounds, over their median; None where there are not two."""
-    if len(round_p50_ms) < 2:
+    """Largest less smallest p50 of the rounds, over their median; None where there are not two times above zero."""
+    if len(round_p50_ms) < 2 or min(round_p50_ms) <= 0:
         return None
     return (max(round_p50_ms) - min(round_p50_ms)) / statistics.median(round_p50_ms)
+
+
+def is_steady(spread: float | None) -> bool | None:
+    """Whether rounds that differ by this share agree; False: the machine was too noisy; None: it is not known."""
+    return None if spread is None else spread <= STEADY

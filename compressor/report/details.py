@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from compressor.artifact.manifest import Depth, Dial, KeptTokens, Manifest
-from compressor.report.entry import NOISY, Entry
+from compressor.devices.speed import STEADY, is_steady, spread_of
+from compressor.report.entry import Entry
 from compressor.report.plot import histogram
 
 SHADES = 5
@@ -74,14 +75,18 @@ def steadiness(entry: Entry) -> str:
     noise = entry.noise
     if noise is None or entry.manifest is None:
         return ""
-    rounds = entry.manifest.speed["artifact"]["round_p50_ms"]
+    rounds = entry.round_p50_ms
     medians = ", ".join(f"{value:.2f}" for value in rounds)
     if entry.noisy:
         return (
             f"The machine was too noisy: the medians of its {len(rounds)} rounds ({medians} ms) lie "
-            f"{100 * noise:.0f} % apart, more than {100 * NOISY:.0f} %. Measure again on a quiet machine."
+            f"{100 * noise:.0f} % apart, more than {100 * STEADY:.0f} %. Measure again on a quiet machine."
         )
-    return f"The medians of its {len(rounds)} rounds ({medians} ms) lie {100 * noise:.1f} % apart."
+    said = f"The medians of its {len(rounds)} rounds ({medians} ms) lie {100 * noise:.1f} % apart."
+    others = spread_of(entry.manifest.speed.get("teacher", {}).get("round_p50_ms") or ())
+    if others is not None and is_steady(others) is False:
+        said += f" Those of the teacher lie {100 * others:.0f} % apart, which is too noisy to tell what was gained."
+    return said
 
 
 def teacher_p50(manifest: Manifest) -> float | None:

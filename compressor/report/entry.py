@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from compressor.artifact.manifest import Manifest
+from compressor.devices.speed import is_steady, spread_of
 
 Origin = Literal["device", "host", "emulation", "predicted", "file"]
 """Where a figure comes from: the device itself, another machine, an emulated processor, a cost model; or it is a
@@ -57,9 +57,6 @@ FIGURES: Mapping[str, Axis] = {
 _SAME = 0.005
 """Points within which two figures are the same one, computed twice."""
 
-NOISY = 0.05
-"""Medians of repeated measurements that lie further apart than this share are not one figure."""
-
 OF_SPEED = ("p50_ms", "p90_ms", "p99_ms", "first_call_ms", "peak_memory_mb", "energy_mj")
 
 
@@ -93,6 +90,7 @@ class Entry:
     command: Sequence[str] = ()
     reason: str = ""
     folder: str = ""  # where its manifest lies, relative to the page
+    round_p50_ms: Sequence[float] = ()  # medians of the rounds in which its latency was measured
     manifest: Manifest | None = None
 
     def value(self, figure: str) -> float | None:
@@ -117,21 +115,19 @@ class Entry:
             reason=reason or "; ".join(_missed(gate) for gate in missed),
             command=tuple(manifest.command),
             folder=folder,
+            round_p50_ms=_rounds(manifest),
             manifest=manifest,
         )
 
     @property
     def noise(self) -> float | None:
         """How far the medians of the rounds lie apart, as a share of the middle one; None for fewer than two."""
-        rounds = (self.manifest.speed.get("artifact", {}) if self.manifest else {}).get("round_p50_ms") or ()
-        if len(rounds) < 2 or min(rounds) <= 0:
-            return None
-        return float((max(rounds) - min(rounds)) / statistics.median(rounds))
+        return spread_of(self.round_p50_ms)
 
     @property
     def noisy(self) -> bool:
-        """Whether the machine was too noisy for its latency to be told to `NOISY`."""
-        return self.noise is not None and self.noise > NOISY
+        """Whether the machine was too noisy for its latency to be believed."""
+        return is_steady(self.noise) is False
 
     def renamed(self, name: str) -> Entry:
         """The same under another name, where several would have one."""
@@ -164,6 +160,11 @@ def _figures(manifest: Manifest) -> dict[str, Figure]:
     if seconds:
         found["training_s"] = Figure(sum(seconds), "host", str(manifest.host.get("cpu") or ""))
     return found
+
+
+def _rounds(manifest: Manifest) -> tuple[float, ...]:
+    found = manifest.speed.get("artifact", {}).get("round_p50_ms")
+    return tuple(found) if isinstance(found, list | tuple) else ()
 
 
 def _interval(manifest: Manifest, drop: float) -> tuple[float | None, float | None]:

@@ -53,14 +53,18 @@ def show(entries: Sequence[Entry]) -> None:
     heads = [f"{FIGURES[name].label}, {FIGURES[name].unit}" for name in columns]
     table = console.simple_table("run", "device", "state", *heads, right=range(3, 3 + len(heads)))
     for entry in entries[:SHOWN]:
-        figures = [
-            "" if (value := entry.value(name)) is None else f"{value:.{FIGURES[name].digits}f}" for name in columns
-        ]
-        table.add_row(entry.name, entry.device, entry.state, *figures)
+        table.add_row(entry.name, entry.device, entry.state, *(_figure(entry, name) for name in columns))
     screen = console.out()
     screen.print(table)
     if len(entries) > SHOWN:
         screen.print(Text(f"... and {len(entries) - SHOWN} more, all of them in the page"))
+
+
+def _figure(entry: Entry, name: str) -> str:
+    value = entry.value(name)
+    if value is None:
+        return ""
+    return f"{value:.{FIGURES[name].digits}f}{' noisy' if name == 'p50_ms' and entry.noisy else ''}"
 
 
 def _file(settings: Sequence[str]) -> Path:

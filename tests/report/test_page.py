@@ -83,6 +83,17 @@ def test_a_noisy_machine_is_told() -> None:
     steady = Entry.from_manifest(manifest(rounds=(1.0, 1.049, 1.0)))
     assert not steady.noisy and steady.noise == pytest.approx(0.049)
     assert Entry.from_manifest(manifest(rounds=(1.0,))).noise is None
+    made = manifest()
+    teacher = without(made, speed={**made.speed, "teacher": {**made.speed["teacher"], "round_p50_ms": [9.0, 10.0]}})
+    assert "Those of the teacher lie 11 % apart, which is too noisy" in render_run(teacher)
+    assert "Those of the teacher" not in render_run(made)
+
+
+@pytest.mark.parametrize("rounds", [5, "x", [0.0, 1.0], None])
+def test_odd_rounds_are_none(rounds: object) -> None:
+    made = manifest()
+    odd = without(made, speed={**made.speed, "artifact": {**made.speed["artifact"], "round_p50_ms": rounds}})
+    assert Entry.from_manifest(odd).noise is None
 
 
 def test_the_interval_is_only_that_of_the_metric() -> None:
