@@ -15,6 +15,7 @@ from compressor.config.device import public
 from compressor.devices import host, identity
 from compressor.devices.speed import Speed
 from compressor.graph import dial as dials
+from compressor.halves import MadeHalves
 from compressor.models import macs
 from compressor.models.config_file import read_config
 from compressor.models.families import family_of
@@ -47,7 +48,12 @@ def facts(steps: Steps, rows: Sequence[Row]) -> Facts:
 
 
 def manifest_of(
-    steps: Steps, rows: Sequence[Row], graph: Graph, verdicts: Sequence[Verdict], request_key: str
+    steps: Steps,
+    rows: Sequence[Row],
+    graph: Graph,
+    verdicts: Sequence[Verdict],
+    request_key: str,
+    halves: MadeHalves | None = None,
 ) -> Manifest:
     """Everything that is known of the result."""
     request, task, data = steps.request, steps.task, steps.data
@@ -83,12 +89,13 @@ def manifest_of(
         agreement=dataclasses.asdict(artifact.agreement),
         parity=dataclasses.asdict(artifact.parity),
         gates=[dataclasses.asdict(verdict) for verdict in verdicts],
-        measurements=_measurements(steps, artifact, teacher),
+        measurements=_measurements(steps, artifact, teacher) + (halves.measurements if halves else []),
         speed=speeds,
         stages=[_stage_row(row) for row in rows],
         passes=graph.notes,
         dial=_dial(steps, graph, artifact),
         depth=_depth(steps, graph, artifact),
+        halves=halves.entry if halves else None,
         versions=host.versions(),
     )
 

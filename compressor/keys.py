@@ -111,6 +111,20 @@ class Keys:
             },
         )
 
+    def halves(self, graph: str, plain: str) -> str:
+        """Both halves of a graph, and how closely they follow it and those of its plain export follow that."""
+        return make_key(
+            "halves",
+            {
+                "version": 1,
+                "graph": graph,
+                "plain": plain,
+                "data": self._data(("dev",)),
+                "tolerance": self.request.export.parity_tolerance,
+                "libraries": versions(("onnx", "onnxruntime")),
+            },
+        )
+
     def evaluation(self, graph: str, checkpoint: str, keep: Sequence[float] | None) -> str:
         """Metric of a graph on the held-out data."""
         machine = {key: value for key, value in host.describe().items() if key in ("cpu", "flags", "machine")}

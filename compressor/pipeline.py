@@ -146,12 +146,14 @@ def conclude(steps: Steps, rows: Sequence[Row], graph: Graph, request_key: str) 
     from compressor.artifact import write
     from compressor.artifact.config import stock_config
     from compressor.assemble import facts, manifest_of
+    from compressor.halves import make_halves
     from compressor.models.config_file import read_config
     from compressor.report.page import render_run
 
     request, checkpoint = steps.request, graph.checkpoint.path
     verdicts = gates.judge(request.gates, facts(steps, rows), _on_device(rows))
-    manifest = manifest_of(steps, rows, graph, verdicts, request_key)
+    halves = make_halves(steps, graph)
+    manifest = manifest_of(steps, rows, graph, verdicts, request_key, halves)
     try:
         gates.require(verdicts)
     except GateRefusedError as refusal:
@@ -170,6 +172,7 @@ def conclude(steps: Steps, rows: Sequence[Row], graph: Graph, request_key: str) 
         tokenizer=checkpoint,
         manifest=manifest,
         page=render_run,
+        halves=halves.files if halves else (),
         overwrite=request.overwrite,
     )
     write.drop_refused(request.output, request.place)

@@ -17,12 +17,14 @@ from compressor.graph.context import PassContext
 from compressor.graph.registry import run_pass
 from compressor.keys import Keys
 from compressor.models.config_file import read_config
+from compressor.models.families import family_of
 from compressor.models.structure import Structure
 from compressor.progress import Progress
 from compressor.request import PassEntry, Request, StageEntry
 from compressor.request.steps import TEACHER
 from compressor.stages.context import Checkpoint, Make, StageContext
 from compressor.tasks.base import Feature, Task
+from compressor.validation.halves import HalvesCheck
 from compressor.validation.metric import Evaluation
 from compressor.validation.parity import Parity
 
@@ -210,6 +212,31 @@ class Steps:
         )
         parity = self.cache.get_or_make(self.keys.parity(plain.key), self._title("parity"), follow)
         return Check(_evaluation(evaluation), Parity(**parity.notes))
+
+    def halves(self, graph: Graph, *, layers: int) -> tuple[Path, HalvesCheck]:
+        """The folder with both halves of a graph that keeps texts apart in so many layers, and how they follow it.
+
+        A number format whose ranges come from what is run at once leaves a difference; the halves of the plain export
+        must compute what that computes.
+        """
+        from compressor.graph.halves import cut
+        from compressor.validation.halves import compare_halves, require_same
+
+        plain = self.export(graph.checkpoint)
+        config = read_config(graph.checkpoint.path)
+        width = family_of(config).hidden_size(config)
+
+        def make(output: Path, work: Path) -> dict[str, Any]:
+            def compared(source: Path, folder: Path) -> HalvesCheck:
+                halves = cut(source, folder, layers=layers, width=width)
+                tokenizer = self.tokenizer(graph.checkpoint)
+                return compare_halves(source, halves, self.task, tokenizer, self.data.dev[:64])
+
+            require_same(compared(plain.path, work), self.request.export.parity_tolerance)
+            return asdict(compared(graph.path, output))
+
+        made = self.cache.get_or_make(self.keys.halves(graph.key, plain.key), self._title("halves"), make)
+        return made.path, HalvesCheck(**made.notes)
 
     def keep_of(self, graph: Graph) -> list[float] | None:
         """The length configuration that a graph runs at by itself, or must be given; None: it has no dial."""

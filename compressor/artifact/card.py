@@ -30,6 +30,10 @@ _CLASSES = {
 }
 
 
+_READ_FIRST = {
+    "question-answering": ("It was written by Ada.", "Who wrote it?"),
+    "other": ("a second text", "a fine film"),
+}
 _PIPELINES = {"text-regression": "text-classification"}
 """What transformers and the hub call a task that they have under another name."""
 _SAME = {"text-regression": "The teacher's number to within 0.02 or 2 %"}
@@ -48,6 +52,7 @@ def render(manifest: Manifest, size_bytes: int) -> str:
         _stages(manifest),
         _dial(manifest),
         _depth(manifest),
+        _halves(manifest),
         "## How to run it",
         _how_to_run(manifest),
         "## How the figures were taken",
@@ -241,6 +246,29 @@ def _depth(manifest: Manifest) -> str:
     head = (depth.input, manifest.metric_name, "mean layers")
     tried = [(f"{row.setting:g}", number(row.metric), number(row.mean_blocks)) for row in depth.settings]
     return f"{shown}\n\nValues that were tried, on texts held out of training:\n\n{table(head, tried)}"
+
+
+def _halves(manifest: Manifest) -> str:
+    halves = manifest.halves
+    if halves is None:
+        return ""
+    asking = manifest.task == "question-answering"
+    first, second = ("question", "context") if asking else ("first text", "second text")
+    files = " and ".join(f"`{name}` ({size / 1e6:.1f} MB)" for name, size in halves.sizes.items())
+    read, ask = _READ_FIRST["question-answering" if asking else "other"]
+    return (
+        f"## A {second} that is read once\n\n"
+        f"In the lower {halves.layers} of {halves.of_layers} layers {first} and {second} do not see each other. "
+        f"{files} are the lower and the upper layers of `model.onnx`, so that what the lower ones make of a {second} "
+        f"can be kept for any {first}. On {halves.examples} held-out examples both ways gave the same answer in "
+        f"{100 * halves.same:.1f} % (largest difference of an output {halves.max_abs:.2g}). A {first} may have "
+        f"{halves.first_tokens} tokens; a longer one is cut.\n\n"
+        "```python\nfrom sample import Model  # or Predictor, as below\n\n"
+        f'model = Model("FOLDER")\nkept = model.read("{read}")\nprint(model.ask(kept, "{ask}"))\n```\n\n'
+        f"`python sample.py ... --read` takes this way too. `lower.onnx` reads one text: a {first} with the separator "
+        f"(id {halves.separator}) behind it, a {second} with the separator before it, whose state is then left out. "
+        "`upper.onnx` reads the states of both, one behind the other, and their attention mask."
+    )
 
 
 def _how_to_run(manifest: Manifest) -> str:

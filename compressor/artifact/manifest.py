@@ -119,6 +119,20 @@ class Depth:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Halves:
+    """Both halves of a model that keeps two texts apart below, `lower.onnx` and `upper.onnx`, beside the whole one."""
+
+    layers: int  # that read one text alone
+    of_layers: int  # of the whole model
+    separator: int  # id of the token that ends the first text
+    first_tokens: int  # the most that a first text may have, so that a second one's windows need not know it
+    max_abs: float  # largest difference of an output from model.onnx
+    same: float  # share of the examples that both answer alike, 0 ... 1
+    examples: int  # held-out ones that were compared
+    sizes: dict[str, int] = field(default_factory=dict)  # bytes of each file, as written
+
+
+@dataclass(frozen=True, kw_only=True)
 class Measurement:
     """One measured number with how and where it was taken."""
 
@@ -164,6 +178,7 @@ class Manifest:
     passes: dict[str, dict[str, Any]] = field(default_factory=dict)
     dial: Dial | None = None
     depth: Depth | None = None
+    halves: Halves | None = None
     versions: dict[str, str] = field(default_factory=dict)
     reproducible: dict[str, str] = field(default_factory=lambda: dict(REPRODUCIBLE))
     created: str = field(default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
@@ -256,6 +271,8 @@ def _build(cls: type[Manifest], values: Mapping[str, Any]) -> Manifest:
         examples = {part: [DepthExample(**entry) for entry in depth.get(part, [])] for part in ("early", "late")}
         tried = [DepthSetting(**entry) for entry in depth.get("settings", [])]
         given["depth"] = Depth(**{**depth, **examples, "settings": tried})
+    if given.get("halves") is not None:
+        given["halves"] = Halves(**given["halves"])
     cls(**given)  # refuses entries that it does not know
     manifest = TypeAdapter(cls).validate_json(to_json(values), strict=True)
     for setting in manifest.dial.settings if manifest.dial else []:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,26 @@ FULL = "full"
 DEFAULT = "default"
 
 
+@dataclass(frozen=True)
+class Passage:
+    """A text that `Predictor.read` has read: its windows with their tokens and the lower layers' states."""
+
+    read: Mapping[str, Any]
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory that the states take."""
+        return sum(row["states"].nbytes for row in self.read["rows"])
+
+
 class Predictor:
     """Answers with an artifact; the length dial is turned for all calls here, or for one call there.
 
     The dial is given as one of: `keep` (a fraction of tokens for each layer), `setting` (a name of the dial table,
     "full" or "default"), `budget` (at most this fraction of the MACs at full length) or `budget_ms` (at most this
     latency in the dial table); a budget takes the best row of the table that it allows. `depth` is the value of the
-    depth dial, where the model can stop early.
+    depth dial, where the model can stop early. An artifact with both halves of its model can also `read` a context once
+    and be asked (`ask`) many questions about it.
 
     Raises:
         ArtifactError: The folder is not an artifact, or damaged.
@@ -108,6 +122,36 @@ class Predictor:
         items = [self._item(entry) for entry in ([inputs] if single else inputs)]
         answers = self._model(items, keep=chosen, depth=level)
         return answers[0] if single else answers
+
+    def read(self, text: str) -> Passage:
+        """What the lower layers make of a context (or second text), to be asked any number of questions.
+
+        Raises:
+            RequestError: The artifact has no halves (the stage `deformer` trains a model for them), or this is no text.
+        """
+        if self.manifest.halves is None:
+            raise RequestError(
+                "this artifact reads both texts together, so that it can read none before: make one with the stage "
+                "deformer."
+            )
+        if not isinstance(text, str):
+            raise RequestError(f"read needs a text, not {text!r:.80}.")
+        _check_characters([text])
+        return Passage(self._model.read(text))
+
+    def ask(self, passage: Passage, text: Any) -> Any:
+        """Answer a question (or first text) about a passage that `read` gave, or a list of them with a list of answers.
+
+        Raises:
+            RequestError: This is no text.
+        """
+        texts = text if isinstance(text, list) else [text]
+        for entry in texts:
+            if not isinstance(entry, str):
+                raise RequestError(f"ask needs a text, or a list of texts, not {entry!r:.80}.")
+        _check_characters(texts)
+        answers = [self._model.ask(passage.read, entry) for entry in texts]
+        return answers if isinstance(text, list) else answers[0]
 
     def _choose(
         self,

@@ -6,6 +6,10 @@ python sample.py --text "a fine film" [--pair "a second text"]
 python sample.py ... --keep 0.9,0.7,0.5       fraction of the tokens that each layer keeps
 python sample.py ... --setting NAME           a row of the dial table in manifest.json
 python sample.py ... --depth 0.1              the depth dial, where the model can stop early
+python sample.py ... --read                   reads the context (or pair) alone first, where manifest.json has halves
+
+In Python, such an artifact reads a text once for many questions:
+model = Model("FOLDER"); passage = model.read("It was written by Ada."); model.ask(passage, "Who wrote it?")
 """
 
 import argparse
@@ -39,20 +43,16 @@ class Model:
         self.labels = self.manifest["labels"]
         self.dial = self.manifest.get("dial")
         self.exits = self.manifest.get("depth")
+        self.halves = self.manifest.get("halves")
         self.preprocessing = self.manifest["preprocessing"]
         self.decoding = self.manifest["decoding"]
         self.batch_size = batch_size
         self.tokenizer = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
         self.tokenizer.no_padding()
         self.tokenizer.no_truncation()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or 0
-        options.log_severity_level = 3
-        if providers[0] not in onnxruntime.get_available_providers():
-            raise RuntimeError("%s is not available here" % providers[0])
-        self.session = onnxruntime.InferenceSession(str(self.folder / "model.onnx"), options, providers=list(providers))
-        if providers[0] not in self.session.get_providers():
-            raise RuntimeError("%s was asked for, but the model runs on another provider" % providers[0])
+        self.threads, self.providers = threads, list(providers)
+        self.opened = {}  # type: Dict[str, Any]
+        self.session = self.open("model.onnx")
         self.outputs = [node.name for node in self.session.get_outputs()]
         nodes = list(self.session.get_inputs()) + list(self.session.get_overridable_initializers())
         self.inputs = {node.name: node.type for node in nodes}
@@ -73,6 +73,79 @@ class Model:
             "text-regression": self.rate,
         }.get(self.task, self.tag)
         return [decode(item, group) for item, group in zip(items, groups)]
+
+    def open(self, name: str) -> Any:
+        """The session of one of the artifact's graphs; each is opened once."""
+        if name not in self.opened:
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = self.threads or 0
+            options.log_severity_level = 3
+            if self.providers[0] not in onnxruntime.get_available_providers():
+                raise RuntimeError("%s is not available here" % self.providers[0])
+            session = onnxruntime.InferenceSession(str(self.folder / name), options, providers=self.providers)
+            if self.providers[0] not in session.get_providers():
+                raise RuntimeError("%s was asked for, but the model runs on another provider" % self.providers[0])
+            self.opened[name] = session
+        return self.opened[name]
+
+    # --- one text read before the other, where the artifact has both halves of its model
+
+    def read(self, text: str) -> Dict[str, Any]:
+        """What the lower layers make of a context (or second text), once for all that `ask` brings; it can be kept."""
+        if self.halves is None:
+            raise ValueError("this artifact reads both texts together, so that it can read none before")
+        limit = self.preprocessing["max_length"] - self.halves["first_tokens"]
+        stride = self.preprocessing["doc_stride"] if self.task == "question-answering" else 0
+        self.tokenizer.enable_truncation(limit, stride=stride, strategy="only_second")
+        first = self.tokenizer.encode("", text)
+        windows = [first] + (list(first.overflowing) if self.task == "question-answering" else [])
+        rows = []
+        for encoding in windows:
+            start = encoding.ids.index(self.halves["separator"])  # it is read with the separator before it
+            rows.append({"encoding": encoding, "states": self.lower(encoding, start, len(encoding.ids))[1:]})
+        return {"text": text, "rows": rows}
+
+    def ask(self, passage: Dict[str, Any], text: str) -> Dict[str, Any]:
+        """The answer to a question (or first text) about what `read` gave; a first text that is too long is cut."""
+        asking = self.task == "question-answering"
+        first = self.cut(text.strip() if asking else text, self.halves["first_tokens"])
+        self.tokenizer.no_truncation()
+        encoding = self.tokenizer.encode(first, "")
+        end = encoding.ids.index(self.halves["separator"]) + 1
+        states = self.lower(encoding, 0, end)
+        session = self.open("upper.onnx")
+        names = [node.name for node in session.get_outputs()]
+        rows = [dict(row) for row in passage["rows"]]
+        for start in range(0, len(rows), self.batch_size):
+            batch = rows[start : start + self.batch_size]
+            width = end + max(len(row["states"]) for row in batch)
+            feed = {
+                "states": np.zeros((len(batch), width, states.shape[1]), dtype=np.float32),
+                "attention_mask": np.zeros((len(batch), width), dtype=np.int64),
+            }
+            for line, row in enumerate(batch):
+                size = end + len(row["states"])
+                feed["states"][line, :size] = np.concatenate([states, row["states"]])
+                feed["attention_mask"][line, :size] = 1
+            found = session.run(names, feed)
+            for line, row in enumerate(batch):
+                # the passage's own encoding begins with what stands before the first separator, and that separator
+                part = slice(end - row["encoding"].ids.index(self.halves["separator"]) - 1, end + len(row["states"]))
+                values = [array[line, part] if asking else array[line] for array in found]
+                row["outputs"] = {name: np.asarray(value, dtype=np.float64) for name, value in zip(names, values)}
+        decode = {"question-answering": self.answer, "text-regression": self.rate}.get(self.task, self.classify)
+        return decode({"context": passage["text"]}, rows)
+
+    def lower(self, encoding: Any, start: int, end: int) -> Any:
+        """States [tokens, hidden] of a part of an encoding, from the lower layers."""
+        session = self.open("lower.onnx")
+        row = {
+            "input_ids": encoding.ids,
+            "attention_mask": encoding.attention_mask,
+            "token_type_ids": encoding.type_ids,
+        }
+        feed = {node.name: np.asarray([row[node.name][start:end]], dtype=np.int64) for node in session.get_inputs()}
+        return session.run(["states"], feed)[0][0]
 
     # --- from texts to rows
 
@@ -97,10 +170,11 @@ class Model:
                 "token_type_ids": encoding.type_ids,
             }
 
-    def cut(self, question: str) -> str:
-        """Cut a question that would leave no room for the context."""
-        room = self.preprocessing["max_length"] - self.tokenizer.num_special_tokens_to_add(True)
-        limit = min(room // 2, room - self.preprocessing["doc_stride"] - MIN_ROOM)
+    def cut(self, question: str, limit: Optional[int] = None) -> str:
+        """Cut a question that has more tokens than the limit, which leaves room for the context where none is given."""
+        if limit is None:
+            room = self.preprocessing["max_length"] - self.tokenizer.num_special_tokens_to_add(True)
+            limit = min(room // 2, room - self.preprocessing["doc_stride"] - MIN_ROOM)
         self.tokenizer.no_truncation()
         offsets = self.tokenizer.encode(question, add_special_tokens=False).offsets
         return question if len(offsets) <= limit else question[: offsets[limit - 1][1]]
@@ -360,6 +434,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     for name in ("question", "context", "text", "pair", "keep", "setting", "depth"):
         parser.add_argument("--" + name)
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--read", action="store_true")
     given = parser.parse_args(arguments)
     model = Model(Path(__file__).resolve().parent, threads=given.threads)
     needed = ("question", "context") if model.task == "question-answering" else ("text",)
@@ -371,7 +446,11 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         keep = given.keep.split(",") if given.keep else None
         if given.setting:
             keep = model.setting(given.setting)
-        print(json.dumps(model([item], keep=keep, depth=given.depth)[0], ensure_ascii=False, indent=2))
+        if given.read:
+            found = model.ask(model.read(item.get("context", item.get("pair", ""))), item[needed[0]])
+        else:
+            found = model([item], keep=keep, depth=given.depth)[0]
+        print(json.dumps(found, ensure_ascii=False, indent=2))
     except ValueError as error:
         parser.error(str(error))
     return 0

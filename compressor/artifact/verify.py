@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from compressor.config.device import DeviceProfile, Provider
 from compressor.config.run import TEXT_TASKS
 from compressor.errors import ArtifactError, DeviceError, PassError
 from compressor.tasks.base import Feature
+
+if TYPE_CHECKING:
+    import onnx
 
 REQUIRED = ("model.onnx", "config.json", "tokenizer.json", "README.md", "report.html", "sample.py")
 _OUTPUTS = {
@@ -38,8 +41,10 @@ def verify(folder: Path) -> Verification:
     manifest = read(folder)
     _check_files(folder, manifest)
     config = _check_config(folder, manifest)
-    _check_graph(folder / "model.onnx", manifest)
+    _check_dial(folder / "model.onnx", manifest, _check_graph(folder / "model.onnx", manifest))
     _check_runs(folder / "model.onnx", manifest, config)
+    if manifest.halves:
+        _check_halves(folder, manifest)
     known = {NAME, *manifest.files}
     extra = sorted(path.name for path in folder.iterdir() if path.name not in known and path.name != "__pycache__")
     return Verification(manifest, extra)
@@ -82,10 +87,11 @@ def _check_config(folder: Path, manifest: Manifest) -> dict[str, Any]:
     return config
 
 
-def _check_graph(path: Path, manifest: Manifest) -> None:
+def _check_graph(path: Path, manifest: Manifest) -> onnx.ModelProto:
+    """The graph, if it is a valid one of this artifact."""
     import onnx
 
-    from compressor.graph import dial, metadata
+    from compressor.graph import metadata
     from compressor.graph.passes.nodes import graphs
 
     try:
@@ -105,6 +111,12 @@ def _check_graph(path: Path, manifest: Manifest) -> None:
     for name, expected in (("task", manifest.task), ("recipe_hash", manifest.request_key)):
         if entries.get(name) != expected:
             raise ArtifactError(f"{path} says {name} = {entries.get(name)!r}, {NAME} says {expected!r}.")
+    return model
+
+
+def _check_dial(path: Path, manifest: Manifest, model: onnx.ModelProto) -> None:
+    from compressor.graph import dial
+
     kind = dial.kind(model)
     if (manifest.dial.kind if manifest.dial else None) != kind:
         raise ArtifactError(f"{path} and {NAME} disagree about the length dial.")
@@ -116,6 +128,20 @@ def _check_graph(path: Path, manifest: Manifest) -> None:
         same = len(default) == len(manifest.dial.default) and np.allclose(default, manifest.dial.default, atol=1e-6)
         if not same:
             raise ArtifactError(f"{path} has another default of the length dial than {NAME}.")
+
+
+def _check_halves(folder: Path, manifest: Manifest) -> None:
+    """Each half is a graph of this artifact that reads and gives what the other one and the task need."""
+    from compressor.graph.halves import LOWER, MASK, STATES, UPPER
+
+    ends = {LOWER: ({"input_ids", MASK}, {STATES}), UPPER: ({STATES, MASK}, {*_OUTPUTS[manifest.task]})}
+    for name, (reads, gives) in ends.items():
+        if name not in manifest.files:
+            raise ArtifactError(f"{folder / NAME} does not list {name}: the artifact is incomplete.")
+        graph = _check_graph(folder / name, manifest).graph
+        inputs, outputs = ({value.name for value in values} for values in (graph.input, graph.output))
+        if not reads <= inputs or outputs != gives:
+            raise ArtifactError(f"{folder / name} is no half of {folder / 'model.onnx'}: its inputs are other ones.")
 
 
 def _check_runs(path: Path, manifest: Manifest, config: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +29,14 @@ def write_artifact(
     tokenizer: Path,
     manifest: Manifest,
     page: Callable[[Manifest], str],
+    halves: Sequence[Path] = (),
     overwrite: bool = False,
 ) -> Manifest:
     """Write the artifact folder `target` and return its manifest with the hashes of all files.
 
-    `config` is the stock `config.json`, `tokenizer` a folder with tokenizer files, `page` makes `report.html`. The
-    folder is verified before it is put in place; an older artifact is replaced only with `overwrite`, and kept if
-    anything fails.
+    `config` is the stock `config.json`, `tokenizer` a folder with tokenizer files, `page` makes `report.html`, `halves`
+    are further graphs of the same model that keep their names. The folder is verified before it is put in place; an
+    older artifact is replaced only with `overwrite`, and kept if anything fails.
 
     Raises:
         ArtifactExistsError: `target` is there and `overwrite` is not set, or it is not an artifact of ours.
@@ -47,12 +48,16 @@ def write_artifact(
     swap.mend(target)
     require_free(target, overwrite)
     with swap.building(target) as folder:
-        shutil.copyfile(model, folder / MODEL)
-        metadata.write(folder / MODEL, metadata_entries(manifest))
+        for source, name in [(model, MODEL), *((half, half.name) for half in halves)]:
+            shutil.copyfile(source, folder / name)
+            metadata.write(folder / name, metadata_entries(manifest))
         _write_json(folder / "config.json", config)
         copy_tokenizer(tokenizer, folder)
         shutil.copyfile(str(sample.__file__), folder / "sample.py")
         manifest = dataclasses.replace(manifest, weights=weight_formats(folder / MODEL))
+        if manifest.halves:
+            sizes = {half.name: (folder / half.name).stat().st_size for half in halves}
+            manifest = dataclasses.replace(manifest, halves=dataclasses.replace(manifest.halves, sizes=sizes))
         (folder / "README.md").write_text(card.render(manifest, (folder / MODEL).stat().st_size), encoding="utf-8")
         (folder / "report.html").write_text(page(manifest), encoding="utf-8")
         hashes = {path.name: sha256(path) for path in sorted(folder.iterdir())}

@@ -83,10 +83,10 @@ def export(checkpoint: Checkpoint, task: Task, target: Path, *, opset: int, dial
         if depth:
             install_depth(graph, depth, cast(Dial, dial))
             nest(graph)
-    finish(graph, target, outputs, {"task": task.name, "family": family.model_type})
+    _finish(graph, target, outputs, {"task": task.name, "family": family.model_type})
 
 
-def finish(graph: onnx.ModelProto, target: Path, outputs: dict[str, Axes], facts: dict[str, str]) -> None:
+def _finish(graph: onnx.ModelProto, target: Path, outputs: dict[str, Axes], facts: dict[str, str]) -> None:
     """Bring a traced graph into the form of all our graphs and write it: masks, names of axes, IR version, metadata."""
     replace_lowest_numbers(graph)
     drop_empty_axes(graph.graph)

@@ -101,33 +101,6 @@ def trace(
         raise ExportError(f"the exporter failed on {type(model).__name__} for {task}: {reason}") from error
 
 
-def trace_part(
-    module: torch.nn.Module, target: Path, *, inputs: Mapping[str, torch.Tensor], axes: Mapping[str, Axes], opset: int
-) -> None:
-    """Export a module that is no task model: example inputs by name in order, dynamic axes of inputs and outputs.
-
-    Raises:
-        ExportError: The operator set is too old, or the exporter failed.
-    """
-    if opset < OLDEST_OPSET:
-        raise ExportError(f"opset {opset} is too old: graphs of transformers need at least {OLDEST_OPSET}.")
-    try:
-        with _quiet(), torch.no_grad():
-            torch.onnx.export(
-                module.eval(),
-                tuple(inputs.values()),
-                str(target),
-                input_names=list(inputs),
-                output_names=[name for name in axes if name not in inputs],
-                dynamic_axes={name: dict(each) for name, each in axes.items()},
-                opset_version=min(opset, NEWEST_OPSET),
-                dynamo=False,
-            )
-    except (RuntimeError, ValueError, TypeError, torch.onnx.errors.OnnxExporterError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ExportError(f"the exporter failed on {type(module).__name__}: {reason}") from error
-
-
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the exporter's warnings about tracing from the screen; errors still come through."""

@@ -21,7 +21,7 @@ REASONS = {
     "quantizers": "a model whose matrices are trained for int8 already: put qat behind it",
     "recurrent": "a BiLSTM: it has no transformer layers. Put the stage before the distillation that makes it",
     "convolutional": "a CNN: it has no transformer layers. Put the stage before the distillation that makes it",
-    "split_layers": "a model that keeps two texts apart below: which tokens matter is not known there",
+    "split_layers": "a model that keeps two texts apart below: there is not known which tokens matter, or when to stop",
     "length_adaptive": "a model that drops tokens: where texts are kept apart, nobody knows which matter",
 }
 """Why a stage refuses a kind of structure."""
@@ -300,7 +300,7 @@ STAGES: dict[str, StageSpec] = {
             run="compressor.stages.adaptive_depth.stage:run",
             version=3,
             tasks=TEXT_TASKS,
-            refuses=(),
+            refuses=("split_layers",),
             shape="compressor.stages.adaptive_depth.shape:shape",
             check="compressor.stages.adaptive_depth.shape:check_method",
         ),

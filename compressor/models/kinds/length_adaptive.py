@@ -10,7 +10,6 @@ Only the backbone's forward is replaced. Embeddings, head and all parameter name
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -229,14 +228,6 @@ class LengthAdaptiveBackbone(nn.Module):
             pooler_output=pooler(last) if pooler is not None else None,
             hidden_states=cast(Any, tuple(hidden_states)) if output_hidden_states else None,
         )
-
-    def run_whole(self, states: Tensor, attention_mask: Tensor, layers: range) -> Tensor:
-        """Hidden states [batch, length, hidden] behind some of the layers, none of which drops a token."""
-        tokens = _Sequence(states, attention_mask)
-        for index, layer in enumerate(attrgetter(self.family.layers)(self)):
-            if index in layers:
-                self._run_layer(layer, tokens, sys.maxsize)
-        return tokens.hidden
 
     def _counts(self, attention_mask: Tensor) -> Sequence[int]:
         """k_1 ... k_layers."""

@@ -54,19 +54,13 @@ class PlacedEmbeddings(nn.Module):
     family: Family
     placing: tuple[int, int, int]  # where, the separator and the padding token
 
-    def forward(self, input_ids: Tensor, token_type_ids: Tensor | None = None, second: Tensor | None = None) -> Tensor:
-        """States [batch, length, embedding size].
-
-        Args:
-            input_ids: [batch, length]; `token_type_ids` alike.
-            token_type_ids: Segment numbers, for families that have them.
-            second: Bool [batch, length], which tokens are of the second text; None: those behind a separator.
-        """
+    def forward(self, input_ids: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
+        """States [batch, length, embedding size]; `token_type_ids` [batch, length] for families that have them."""
         parts = cast(Any, self)
         start, separator, padding = self.placing
         places = positions(
             input_ids,
-            is_second(input_ids, separator) if second is None else second,
+            is_second(input_ids, separator),
             start=start,
             first=padding + 1 if self.family.first_position else 0,
             most=parts.position_embeddings.num_embeddings,

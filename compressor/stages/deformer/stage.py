@@ -2,8 +2,8 @@
 
 Cao et al. 2020, "DeFormer: Decomposing Pre-trained Transformers for Faster Question Answering". The model learns the
 task, the teacher's answers, and in the upper layers the hidden states of the teacher, which sees both texts in every
-layer. What it saves comes with `graph.passage`: the lower layers of a passage run once for all questions. As one graph
-the model computes as much as before.
+layer. What it saves comes with the two halves that the artifact also has (`graph.halves`): the lower layers of a
+passage run once for all questions. As one graph the model computes as much as before.
 """
 
 from __future__ import annotations

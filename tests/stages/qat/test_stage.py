@@ -14,11 +14,11 @@ import onnxruntime
 import pytest
 import torch
 
-from compressor.errors import ExportError, RequestError
+from compressor.errors import RequestError
 from compressor.foretell import refuse_the_impossible
 from compressor.graph.context import PassContext
 from compressor.graph.export import export
-from compressor.graph.passage import export_parts
+from compressor.graph.halves import cut
 from compressor.graph.passes.fuse.settings import FuseSettings
 from compressor.graph.passes.nodes import all_nodes, integer_products
 from compressor.graph.passes.quantize.settings import QuantizeSettings
@@ -35,6 +35,7 @@ from compressor.stages.qat.shape import shape
 from compressor.stages.registry import stage_spec
 from compressor.training import collate
 from compressor.validation.parity import compare
+from tests.graph.exported import run_graph
 from tests.stages.distill.conftest import make_checkpoint, make_context, make_examples, model_config, tiny_task
 from tests.test_combinations import apply
 from tests.tiny import request
@@ -236,10 +237,14 @@ def test_passes_that_do_not_fit_are_refused_before_any_work(
         refuse_the_impossible(asked, checkpoint.read_config(source.path), to_measure=False)
 
 
-def test_a_model_trained_for_int8_is_not_cut_in_two(source: Checkpoint, tmp_path: Path) -> None:
+def test_a_model_trained_for_int8_is_cut_in_two_as_any_other(source: Checkpoint, tmp_path: Path) -> None:
     model: Any = checkpoint.load(source.path, TASK)
     model.config.sep_token_id = 3
     make_quantizers(make_split_layers(model, SplitLayers(layers=1, second_position=8)), Quantizers())
     checkpoint.save(model, checkpoint.load_tokenizer(source.path), tmp_path / "split")
-    with pytest.raises(ExportError, match="it is trained for int8"):
-        export_parts(Checkpoint(tmp_path / "split", "split"), TASK, tmp_path, opset=17)
+    export(Checkpoint(tmp_path / "split", "split"), TASK, tmp_path / "model.onnx", opset=17, dial="optional")
+    halves = cut(tmp_path / "model.onnx", tmp_path, layers=1, width=model.config.hidden_size)
+    ids = np.array([[2, 7, 8, 3]])
+    inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+    whole, states = (run_graph(path, inputs) for path in (tmp_path / "model.onnx", halves.lower))
+    np.testing.assert_array_equal(run_graph(halves.upper, {"states": states[0], "attention_mask": 0 * ids + 1}), whole)
