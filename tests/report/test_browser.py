@@ -99,6 +99,24 @@ def test_columns_sort_both_ways(browser: Any, pages: Path) -> None:
         assert energy[-1] == "–" and energy[0] != "–"  # what was not measured comes last
 
 
+@pytest.mark.parametrize("name", ["run", "sweep", "advice"])
+def test_captions_stand_above_their_tables(browser: Any, pages: Path, name: str) -> None:
+    heads = """() => [...document.querySelectorAll("caption:not(.hidden)")].filter((one) => one.checkVisibility())
+        .map((one) => [one.getBoundingClientRect(), one.parentElement.tHead.getBoundingClientRect()])
+        .map(([one, head]) => [one.bottom <= head.top, one.width >= Math.min(300, head.width)])"""
+    with Page(browser, pages / f"{name}.html") as page:
+        found = page.evaluate(heads)
+    assert found and all(above and wide for above, wide in found), found
+
+
+def test_scripts_leave_the_columns_as_wide_as_they_are(browser: Any, pages: Path) -> None:
+    widths = "() => [...document.querySelectorAll('#table thead th')].map((one) => Math.round(one.offsetWidth))"
+    with Page(browser, pages / "sweep.html", java_script_enabled=False) as page:
+        plain = [round(one.bounding_box()["width"]) for one in page.locator("#table thead th").all()]
+    with Page(browser, pages / "sweep.html") as page:
+        assert page.evaluate(widths) == pytest.approx(plain, abs=1)
+
+
 def test_filters_hold_for_table_plot_and_details(browser: Any, pages: Path) -> None:
     with Page(browser, pages / "sweep.html") as page:
         assert page.locator("#plot a").count() == 200

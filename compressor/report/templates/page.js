@@ -17,7 +17,9 @@
     if (text !== undefined) node.textContent = text;
     return node;
   };
-  const shown = (name, value) => value.toLocaleString("en", { maximumFractionDigits: axes[name].digits });
+  const formats = {};
+  const shown = (name, value) =>
+    (formats[name] ??= new Intl.NumberFormat("en", { maximumFractionDigits: axes[name].digits })).format(value);
   /* What a run's details hold stands in a noscript, which browsers with scripts do not parse: many runs open quickly. */
   const fill = (details) => {
     const kept = details.querySelector(":scope > noscript");
@@ -47,7 +49,7 @@
 
   /* Filters: what is chosen and searched holds for the table and for the plot. */
   const rows = [...document.querySelectorAll("#table tbody tr")];
-  const words = rows.map((row) => row.textContent.toLowerCase());
+  let words = null; // of each row, once something is searched
   const selects = [...document.querySelectorAll("[data-filter]")];
   let visible = points.map(() => true);
   const filters = byId("filters");
@@ -65,6 +67,7 @@
   }
   function apply() {
     const asked = byId("search").value.toLowerCase().split(/\s+/).filter(Boolean);
+    if (asked.length) words ??= rowWords();
     visible = points.map((point, place) =>
       selects.every((select) => !select.value || point.keys[select.dataset.filter] === select.value) &&
       asked.every((word) => words[place].includes(word)));
@@ -75,11 +78,19 @@
     plot();
   }
 
-  /* Sorting: a button in each head; what is not there comes last either way. */
+  function rowWords() {
+    const found = [];
+    for (const row of rows) found[Number(row.dataset.place)] = row.textContent.toLowerCase();
+    return found;
+  }
+
+  /* Sorting: a button in each head; what is not there comes last either way. The style sheet has the arrows' room
+     reserved, as the whole table would be laid out anew otherwise. */
   const heads = [...document.querySelectorAll("#table thead th")];
   for (const head of heads) {
     const button = make("button", { type: "button" }, ...head.childNodes);
     head.append(button);
+    head.classList.add("sorts");
     button.addEventListener("click", () => sort(head));
   }
   function sort(head) {
