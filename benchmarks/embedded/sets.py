@@ -29,7 +29,7 @@ class Set:
     runs: tuple[str, ...] = ("whole",)
     budget: tuple[
         str, ...
-    ] = ()  # words for the advisor: the full training of a student, where its default is too short
+    ] = ()  # words for the advisor: the full training of a student, where its default does not suit
 
     def settings(self, folder: Path, work: Path, run: str) -> DataSettings:
         """The settings of one run, which is `whole` or `<seed>-<fold>`."""
@@ -59,11 +59,17 @@ def _huric(folder: Path, work: Path, run: str) -> DataSettings:
     return DataSettings(source="files", train=str(files["train"]), dev=str(files["dev"]))
 
 
-def _conll(name: str) -> Callable[[Path, Path, str], DataSettings]:
+def _conll(name: str, most: int | None = None) -> Callable[[Path, Path, str], DataSettings]:
+    """Sentences with tagged words, at most so many for training."""
+
     def make(folder: Path, work: Path, run: str) -> DataSettings:
         source = folder / name
         return DataSettings(
-            source="files", train=str(source / "train.conll.gz"), dev=str(source / "test.conll.gz"), max_dev=2_000
+            source="files",
+            train=str(source / "train.conll.gz"),
+            dev=str(source / "test.conll.gz"),
+            max_train=most,
+            max_dev=1_000,
         )
 
     return make
@@ -95,7 +101,14 @@ SETS = {
             search=600,
             budget=("advise.distill.epochs=8", "advise.length_adaptive.epochs=4"),
         ),
-        Set("uner_en_ewt", "token-classification", _conll("uner_en_ewt"), epochs=6.0, search=1_000),
+        Set(
+            "uner_en_ewt",
+            "token-classification",
+            _conll("uner_en_ewt", 6_600),
+            epochs=8.0,
+            search=600,
+            budget=("advise.distill.epochs=3", "advise.length_adaptive.epochs=1"),
+        ),
     )
 }
 
