@@ -5,12 +5,14 @@ Imports nothing heavy. `run` asks before any work, `plan` too, so that hours of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from compressor.devices.identity import is_this_machine, measured_on
 from compressor.errors import DeviceError, RequestError
 from compressor.graph.passes.quantize.requirements import check_trained
+from compressor.graph.passes.quantize.scheme import resolve
 from compressor.graph.passes.quantize_weights.requirements import check_device, check_structure
 from compressor.models.families import family_of
 from compressor.models.structure import Structure
@@ -18,6 +20,8 @@ from compressor.request import Request
 
 _LENGTHS = ("search_lengths", "set_lengths")
 """Passes that choose a length configuration."""
+_SEARCHES = ("search_lengths", "search_depth")
+"""Passes that look at a graph as it will be deployed."""
 _NUMBER_FORMATS = ("quantize", "quantize_weights", "cast")
 """Passes that each change the number format of a whole graph."""
 
@@ -58,6 +62,7 @@ def refuse_the_impossible(request: Request, teacher: Mapping[str, Any], *, to_me
             "search_depth needs a model that can stop early: add the stage adaptive_depth to the recipe, or take the "
             "pass out with ~recipe.passes.search_depth."
         )
+    _check_order(passes)
     several = [name for name in _NUMBER_FORMATS if name in passes]
     if len(several) > 1:
         raise RequestError(
@@ -65,6 +70,8 @@ def refuse_the_impossible(request: Request, teacher: Mapping[str, Any], *, to_me
             f"{' and '.join(several)} take all but one out."
         )
     for entry in request.passes:
+        if entry.spec.name == "quantize":
+            resolve(entry.settings, request.device)
         if Structure.from_config(final).quantizers is not None:
             if entry.spec.name == "quantize":
                 check_trained(entry.settings, request.device)
@@ -90,3 +97,16 @@ def refuse_the_impossible(request: Request, teacher: Mapping[str, Any], *, to_me
             f"run this on {request.device.name}, name the board by device.host=USER@BOARD, or set "
             "gates.require_device=false."
         )
+
+
+def _check_order(passes: Sequence[str]) -> None:
+    """Fusing comes first, then the number format, each once, then what looks at the result; `passes` are names."""
+    ranks = {"fuse": 0, **dict.fromkeys(_NUMBER_FORMATS, 1), **dict.fromkeys(_SEARCHES, 2)}
+    ordered = [name for name in passes if name in ranks]
+    for name in ordered:
+        if name not in _SEARCHES and ordered.count(name) > 1:
+            raise RequestError(f"the pass {name} can be in a recipe once: it cannot change what it has changed.")
+    for before, behind in itertools.pairwise(ordered):
+        if ranks[before] > ranks[behind]:
+            why = "finds nothing in a changed graph" if behind == "fuse" else "changes what that one has looked at"
+            raise RequestError(f"the pass {behind} cannot stand behind {before}: it {why}. Put it in front.")

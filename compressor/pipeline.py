@@ -68,7 +68,7 @@ def run(request: Request, progress: Progress | None = None, *, again: bool = Tru
 def prepare(request: Request, cache: Cache, progress: Progress) -> tuple[Steps, list[StageEntry], str]:
     """Data, teacher, the stages that a teacher without a head needs first, and the key that tells requests apart.
 
-    Raises `RequestError` and `DeviceError` for what can be seen to be impossible.
+    Raises `RequestError` and `DeviceError` for what can be seen to be impossible, data that is missing among it.
     """
     from compressor.data import load
     from compressor.models.checkpoint import has_head
@@ -86,6 +86,7 @@ def prepare(request: Request, cache: Cache, progress: Progress) -> tuple[Steps, 
     task = make_task(request.task, request.features, labels, multi_label=data.multi_label)
     steps = Steps(request, task, data, teacher, cache, progress)
     before = [] if has_head(teacher.path, task) else [teacher_stage()]
+    steps.require_data(before)
     planned = planned_steps(request, steps.keys, teacher.key, before=before)
     return steps, before, identity(request, planned, data.fingerprints)
 

@@ -101,6 +101,31 @@ class Steps:
             self._by_key[checkpoint.key] = known
         return self._by_key[checkpoint.key]
 
+    def require_data(self, before: Sequence[StageEntry]) -> None:
+        """Raise `DataError` for a stage (one of those `before` the recipe's too) or a pass that lacks data."""
+        for entry in (*before, *self.request.stages):
+            missing = [part for part in entry.spec.parts_read(entry.settings) if not self.data.part(part)]
+            if missing and entry.key == TEACHER:
+                raise DataError(
+                    f"the teacher has no head for {self.task.name} and '{self.data.name}' has no {missing[0]} data to "
+                    "fine-tune it on: give data.train=..., or a teacher that is fine-tuned for the task."
+                )
+            if missing:
+                raise DataError(
+                    f"stage '{entry.key}' needs {missing[0]} data and '{self.data.name}' has none: give "
+                    f"data.train=..., or take the stage out with ~recipe.stages.{entry.key}."
+                )
+        trained = any(entry.spec.name == "qat" for entry in self.request.stages)  # its ranges are known
+        for step in self.request.passes:
+            needed = step.spec.parts_needed(step.settings, self.request.device)
+            missing = [part for part in needed if not self.data.part(part)]
+            if missing and not (trained and step.spec.name == "quantize"):
+                raise DataError(
+                    f"pass '{step.key}' needs {missing[0]} data, which is a part of the training data, and "
+                    f"'{self.data.name}' has none: give data.train=... or more of it, or take the pass out with "
+                    f"~recipe.passes.{step.key}."
+                )
+
     def stage(self, entry: StageEntry, source: Checkpoint) -> tuple[Checkpoint, float]:
         """A stage's checkpoint, and the seconds that it took when it was made."""
 
@@ -118,17 +143,6 @@ class Steps:
             )
             entry.spec.load_run()(source, entry.settings, context)
 
-        missing = [part for part in entry.spec.parts_read(entry.settings) if not self.data.part(part)]
-        if missing and entry.key == TEACHER:
-            raise DataError(
-                f"the teacher has no head for {self.task.name} and '{self.data.name}' has no {missing[0]} data to "
-                "fine-tune it on: give data.train=..., or a teacher that is fine-tuned for the task."
-            )
-        if missing:
-            raise DataError(
-                f"stage '{entry.key}' needs {missing[0]} data and '{self.data.name}' has none: give data.train=..., "
-                f"or take the stage out with ~recipe.stages.{entry.key}."
-            )
         key = self.keys.stage(entry, source.key, self.teacher.key)
         made = self.cache.get_or_make(key, self._title(f"stage {entry.key}"), make)
         return Checkpoint(made.path, made.key), made.seconds
@@ -217,9 +231,10 @@ class Steps:
         """The folder with both halves of a graph that keeps texts apart in so many layers, and how they follow it.
 
         A number format whose ranges come from what is run at once leaves a difference; the halves of the plain export
-        must compute what that computes.
+        must compute what that computes (without the rounding of activations, which tells apart what differs in a bit).
         """
         from compressor.graph.halves import cut
+        from compressor.graph.quantized import write_unrounded
         from compressor.validation.halves import compare_halves, require_same
 
         plain = self.export(graph.checkpoint)
@@ -232,7 +247,11 @@ class Steps:
                 tokenizer = self.tokenizer(graph.checkpoint)
                 return compare_halves(source, halves, self.task, tokenizer, self.data.dev[:64])
 
-            require_same(compared(plain.path, work), self.request.export.parity_tolerance)
+            exact = plain.path
+            if Structure.from_config(config).quantizers:
+                exact = work / MODEL
+                write_unrounded(plain.path, exact)
+            require_same(compared(exact, work), self.request.export.parity_tolerance)
             return asdict(compared(graph.path, output))
 
         made = self.cache.get_or_make(self.keys.halves(graph.key, plain.key), self._title("halves"), make)

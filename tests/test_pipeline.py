@@ -127,6 +127,18 @@ IMPOSSIBLE = [
     ("minilm", ["recipe.stages.drop_layers.keep=[0,9]"], "9"),
     ("length_adaptive", ["recipe.stages.length_adaptive.length_drop=[0.1]"], "length_drop has 1 entries"),
     ("length_adaptive", ["recipe.stages.length_adaptive.ranking=0.1"], "ranking needs question answering"),
+    ("int8", ["recipe.passes.quantize.max_drop=1", "recipe.passes.quantize.mode=dynamic"], "mode must be static"),
+    ("int8", ["recipe.passes.more.pass=quantize"], "the pass quantize can be in a recipe once"),
+    ("int8", ["~recipe.passes.fuse", "recipe.passes.late.pass=fuse"], "fuse cannot stand behind quantize"),
+    (
+        "length_adaptive",
+        ["~recipe.passes.quantize", "recipe.passes.late.pass=quantize"],
+        "quantize cannot stand behind search_lengths: it changes what that one has looked at",
+    ),
+    ("ladabert", ["recipe.stages.new={stage: distill, student: {kind: cnn}}"], r"\(low_rank, sparse\) would be lost"),
+    ("deformer", ["recipe.stages.drop_layers.keep=[0,1,2]"], "of the 3 layers that are left, 3 would keep two texts"),
+    ("deformer", ["recipe.stages.drop_layers.keep=[3]"], "of the 1 layers that are left, 0 would keep two texts"),
+    ("deformer", ["recipe.stages.adaptive_depth.method=pabee"], "a model that keeps two texts apart below"),
 ]
 
 
@@ -156,6 +168,34 @@ def test_training_stages_need_training_data(tmp_path: Path) -> None:
     asked = request("minilm", tmp_path, "task=text-classification", "data=files", f"data.dev={dev}")
 
     with pytest.raises(DataError, match=r"stage 'distill' needs train data.*~recipe\.stages\.distill"):
+        run(asked)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "more", "words"),
+    [
+        ("int8", ["recipe.passes.quantize.mode=static"], "pass 'quantize' needs calibration data"),
+        ("int8", ["recipe.passes.quantize.smooth=on"], r"needs calibration data.*~recipe\.passes\.quantize"),
+        ("int8", ["recipe.passes.quantize.max_drop=1"], "pass 'quantize' needs calibration data"),
+        ("int4", ["recipe.passes.quantize_weights.method=gptq"], "pass 'quantize_weights' needs calibration data"),
+    ],
+)
+def test_passes_that_need_data_are_refused_before_any_work(
+    recipe: str, more: list[str], words: str, tmp_path: Path
+) -> None:
+    dev = tmp_path / "dev.csv"
+    dev.write_text("text,label\n" + "".join(f"the parcel number {n} came late,delivery\n" for n in range(6)))
+    asked = request(recipe, tmp_path, "task=text-classification", "data=files", f"data.dev={dev}", *more)
+
+    with pytest.raises(DataError, match=words):
+        run(asked)
+    assert not [entry for entry in Cache(tmp_path / ".cache").entries() if "export" in entry.key]
+
+
+def test_a_search_without_data_is_refused_before_the_stages(tmp_path: Path) -> None:
+    asked = request("length_adaptive", tmp_path, "task=text-classification", "data.demo_train=1")
+
+    with pytest.raises(DataError, match=r"pass 'search_lengths' needs search data.*~recipe\.passes\.search_lengths"):
         run(asked)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from compressor.config.device import DeviceProfile
 from compressor.graph.context import PassContext, PassResult
 from compressor.models.config_file import read_config
 from compressor.models.structure import Structure
@@ -39,6 +40,11 @@ class PassSpec:
     def load_settings(self) -> type:
         """The settings dataclass."""
         return cast(type, load(self.settings))
+
+    def parts_needed(self, settings: object, device: DeviceProfile) -> tuple[str, ...]:
+        """The data parts without which it cannot work with these settings: all that it reads, unless they say less."""
+        by_settings: Callable[[DeviceProfile], tuple[str, ...]] | None = getattr(settings, "needs", None)
+        return by_settings(device) if by_settings else self.reads
 
     def load_run(self) -> RunPass:
         """The function that does the work."""

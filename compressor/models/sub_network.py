@@ -12,6 +12,7 @@ from torch.nn.functional import linear
 
 from compressor.models.families import Family, family_of_model
 from compressor.models.kinds.widths import LayerWidth, model_widths, tell_attention
+from compressor.models.structure import SplitLayers
 
 
 @contextmanager
@@ -39,12 +40,18 @@ def sub_network(
 @contextmanager
 def _shallower(model: nn.Module, family: Family, every: nn.ModuleList, kept: Sequence[int]) -> Iterator[None]:
     path, _, name = family.layers.rpartition(".")
-    owner = attrgetter(path)(family.backbone_of(model))
+    backbone: Any = family.backbone_of(model)
+    owner = attrgetter(path)(backbone)
+    split: SplitLayers | None = getattr(backbone, "split_layers", None)
     setattr(owner, name, nn.ModuleList(every[index] for index in kept))
+    if split is not None:
+        backbone.split_layers = split.of_layers(kept)
     try:
         yield
     finally:
         setattr(owner, name, every)
+        if split is not None:
+            backbone.split_layers = split
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from compressor.models.kinds.length_adaptive import make_length_adaptive
 from compressor.models.kinds.split_layers import make_split_layers
 from compressor.models.kinds.two_texts import apart, is_second, positions
 from compressor.models.structure import AdaptiveDepth, LengthAdaptive, SplitLayers, Structure
+from compressor.models.sub_network import sub_network
 from tests.graph.exported import difference, export_model, fuse, run_graph, run_torch
 from tests.models.conftest import make_model
 from tests.stages.distill.conftest import make_tokenizer, tiny_task
@@ -131,6 +133,20 @@ def test_it_saves_loads_exports_and_fuses(model_type: str, task: str, tmp_path: 
         found = run_graph(path, inputs)[: len(expected)]
         assert all(np.isfinite(value).all() for value in found)
         assert difference([value[real] for value in found], [value[real] for value in expected]) < 1e-4
+
+
+@torch.no_grad()
+def test_a_part_of_the_layers_runs_as_the_model_of_these_layers_alone() -> None:
+    model, ids = split_model(), pair(3, 6)[None]
+    layers = family_of_model(model).layers_of(model)
+    alone = copy.deepcopy(model)
+    del family_of_model(alone).layers_of(alone)[1]
+    family_of_model(alone).backbone_of(alone).split_layers = SplitLayers(layers=1, second_position=9)
+    whole = model(input_ids=ids).start_logits
+    with sub_network(model, layers=[0, 2]):
+        part = model(input_ids=ids).start_logits
+    assert torch.equal(part, alone(input_ids=ids).start_logits)
+    assert torch.equal(model(input_ids=ids).start_logits, whole) and len(layers) == 3
 
 
 def test_fewer_layers_split_fewer() -> None:

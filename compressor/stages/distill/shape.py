@@ -19,6 +19,12 @@ _WINDOWS = (3, 4, 5)
 def shape(config: dict[str, Any], teacher: dict[str, Any], settings: DistillSettings) -> dict[str, Any]:
     """What `config.json` will say after the stage; raises `RequestError` for a student that cannot learn like this."""
     student = settings.new_student()
+    lost = Structure.from_config(config).kinds().keys() - Structure.from_config(teacher).kinds().keys()
+    if student is not None and lost:
+        raise RequestError(
+            "distill: a new student begins anew, so that what the stages before made of the model "
+            f"({', '.join(sorted(lost))}) would be lost: put distill first, or learn with student: previous."
+        )
     changed = config if student is None else student_config(teacher, config, student)
     match(settings, Shape.of(changed), Shape.of(teacher))
     return changed

@@ -17,7 +17,7 @@ def shape(config: dict[str, Any], teacher: dict[str, Any], settings: DropLayersS
 
     Raises:
         RequestError: The model cannot keep these layers, has exits where importance is measured, or none that it could
-            stop at afterwards.
+            stop at afterwards; or no layer is left that keeps two texts apart, or none that sees both.
     """
     family = family_of(config)
     kept = kept_layers(settings, family.layer_count(config))
@@ -31,4 +31,10 @@ def shape(config: dict[str, Any], teacher: dict[str, Any], settings: DropLayersS
     refusal = structure.adaptive_depth.impossible(len(kept)) if structure.adaptive_depth else None
     if refusal:
         raise RequestError(f"drop_layers: {refusal} Keep more layers, or put adaptive_depth behind.")
+    split = structure.split_layers
+    if split is not None and not 0 < split.layers < len(kept):
+        raise RequestError(
+            f"drop_layers: of the {len(kept)} layers that are left, {split.layers} would keep two texts apart (stage "
+            "deformer), and at least one must, and one must see both: keep others, or put deformer behind."
+        )
     return without_sizes(with_structure(changed, structure))

@@ -28,6 +28,8 @@ class FactorizeEmbeddingsSettings:
             raise RequestError(
                 f"factorize_embeddings: give one of {', '.join(RULES)}, not {' and '.join(given) or 'none'}."
             )
+        if self.ratio == 1:
+            raise RequestError("factorize_embeddings: at ratio 1 the factors are as large as the table: give less.")
 
     def reads(self) -> tuple[str, ...]:
         """The data parts that the result depends on."""

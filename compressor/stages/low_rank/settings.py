@@ -28,6 +28,8 @@ class LowRankSettings:
         given = [rule for rule in RULES if getattr(self, rule) is not None]
         if len(given) != 1:
             raise RequestError(f"low_rank: give one of {', '.join(RULES)}, not {' and '.join(given) or 'none'}.")
+        if self.ratio == 1:
+            raise RequestError("low_rank: at ratio 1 the factors are as large as the matrices: give less.")
 
     def reads(self) -> tuple[str, ...]:
         """The data parts that the result depends on."""

@@ -15,7 +15,7 @@ def shape(config: dict[str, Any], teacher: dict[str, Any], settings: SqueezeSett
     """What `config.json` will say after the stage.
 
     Raises:
-        RequestError: A student that is not smaller, that cannot learn like this, or a model that is not stock.
+        RequestError: A student that is larger, that cannot learn like this, or a model that is not stock.
     """
     kinds = Structure.from_config(config).kinds()
     if kinds:

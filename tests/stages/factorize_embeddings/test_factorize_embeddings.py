@@ -105,6 +105,7 @@ def test_the_graph_looks_up_the_narrow_table_and_int8_reaches_it(tmp_path: Path)
     ("wrong", "message"),
     [
         ({}, "give one of rank, ratio, energy, not none"),
+        ({"ratio": 1.0}, "at ratio 1 the factors are as large as the table"),
         ({"rank": 3, "ratio": 0.5}, "not rank and ratio"),
         ({"rank": 18}, "at rank 18 the factors would be no smaller .* 39 x 32: take a rank of at most 17"),
     ],

@@ -188,6 +188,7 @@ def test_a_second_time_starts_from_the_product(tmp_path: Path) -> None:
     ("wrong", "message"),
     [
         ({}, "give one of energy, ratio, budget, rank, not none"),
+        ({"ratio": 1.0}, "at ratio 1 the factors are as large as the matrices"),
         ({"rank": 3, "energy": 0.5}, "not energy and rank"),
         ({"rank": 33}, "rank 33 is larger than 'bert.encoder.layer.0.attention.self.query', which is 32 x 32"),
         ({"rank": 32}, "no product of two matrices is smaller"),

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from compressor.config.device import DeviceProfile
 from compressor.config.schema import Count, NonNegative, settings
 
 
@@ -44,3 +45,10 @@ class QuantizeSettings:
     batch_size: Count = 4  # windows a calibration run
     smooth: Literal["auto", "on", "off"] = "auto"  # loud channels of activations; auto: where there is calibration data
     max_drop: NonNegative | None = None  # nncf: points that int8 may lose; layers go back to float until it holds
+
+    def needs(self, device: DeviceProfile) -> tuple[str, ...]:
+        """The data parts without which it cannot work."""
+        from compressor.graph.passes.quantize.scheme import resolve
+
+        ranges = resolve(self, device).mode == "static" or self.smooth == "on"
+        return (*(["calibration"] if ranges else []), *(["search"] if self.max_drop is not None else []))

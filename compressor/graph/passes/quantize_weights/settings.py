@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from compressor.config.device import DeviceProfile
 from compressor.config.schema import Count, settings
 from compressor.errors import RequestError
 
@@ -37,6 +38,10 @@ class QuantizeWeightsSettings:
                 f"quantize_weights: NNCF has no {self.method} for ONNX graphs: use backend: neural_compressor, or "
                 "method: rtn."
             )
+
+    def needs(self, device: DeviceProfile) -> tuple[str, ...]:
+        """The data parts without which it cannot work."""
+        return ("calibration",) if self.reads_data else ()
 
     @property
     def reads_data(self) -> bool:
