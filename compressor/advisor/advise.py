@@ -9,12 +9,13 @@ from compressor.advisor.answer import Advice, Cost
 from compressor.advisor.candidates import lay_out
 from compressor.advisor.finals import Final, run_final
 from compressor.advisor.halving import Goal, Point, Round, cheapest_that_holds, first_that_holds, front
-from compressor.advisor.limits import Closest, Limit, closest, limits_of
+from compressor.advisor.limits import Closest, Limit, closest, limits_of, missed
 from compressor.advisor.prices import Item, Priced, Prices, ruled_out_by
 from compressor.advisor.pricing import Pricer, price_all, shape_config
 from compressor.advisor.requests import Question, of_candidate
 from compressor.advisor.rounds import Record, Training, by_shape, judged_points, run_rounds, whole_cost
 from compressor.cache import Cache
+from compressor.devices.place import check_place
 from compressor.disk import storage_errors
 from compressor.errors import CheckpointError, DataError, RequestError
 from compressor.pipeline import prepare
@@ -33,6 +34,7 @@ def advise(question: Question, progress: Progress | None = None) -> Advice:
     Raises `CompressorError`s. That nothing fits is an answer, not an error.
     """
     request = question.request
+    check_place(request.device)
     cache = Cache(request.output / ".cache")
     with cache.in_use(), storage_errors(request.output):
         prepared = [prepare(one, cache, progress or Silent()) for one in question.requests]
@@ -105,7 +107,8 @@ def _answer(
     training = Training([steps for steps, _ in teachers], settings, record)
     finals, held = _train(question, by_shape(fitting, goal, settings.trials), goal, training, limits, grid)
     cost = Cost(sum(record.spent.values()), grid, sum(record.seconds.values()))
-    nearest = None if held else closest({one.name: one.values() for one in finals if one.manifest}, limits)
+    missing = {one.name: one.values() for one in finals if missed(one.values(), limits)}  # not by another gate alone
+    nearest = None if held else closest(missing, limits)
     return Advice(
         question,
         "recommended" if held else "nothing fits",

@@ -56,23 +56,21 @@ def run_final(question: Question, chosen: Priced, limits: Sequence[Limit], progr
     write_recipe(question, chosen.candidate)
     request = build(own_words(question, chosen.candidate), config_dirs=[*question.config_dirs, str(question.folder)])
     progress.line(f"full run of {chosen.name}")
-    folder = request.artifact
+    folder, refused = request.artifact, ""
     try:
         try:
             run(request, progress)
         except ArtifactExistsError:
             run(dataclasses.replace(request, overwrite=True), progress)
     except GateRefusedError as refusal:
-        folder = request.output / REFUSED / request.place
+        folder, refused = request.output / REFUSED / request.place, str(refusal)
         if not folder.is_dir():  # nothing to judge by: a teacher that has learnt nothing
-            return Final(chosen.name, False, None, folder, str(refusal))
+            return Final(chosen.name, False, None, folder, refused)
     except (StorageError, DeviceError):
         raise
     except CompressorError as error:
         return Final(chosen.name, False, None, folder, str(error))
     final = Final(chosen.name, True, manifests.read(folder), folder)
     wrong = missed(final.values(), limits)
-    if not wrong:
-        return final
-    reason = "; ".join(limit.said(final.values()[limit.name] or 0.0) for limit in wrong)
-    return dataclasses.replace(final, met=False, reason=reason)
+    reason = "; ".join(limit.said(final.values()[limit.name] or 0.0) for limit in wrong) or refused
+    return dataclasses.replace(final, met=not reason, reason=reason)

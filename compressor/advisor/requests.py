@@ -11,19 +11,22 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from compressor.advisor.candidates import Candidate, recipe, recipe_name
 from compressor.advisor.settings import LIMITS, AdviseSettings
-from compressor.config.run import GateSettings, TeacherSettings
+from compressor.config.run import GateSettings, RunSettings, TeacherSettings
 from compressor.config.schema import parse
 from compressor.errors import RequestError, UnknownNameError
 from compressor.graph.registry import pass_spec
 from compressor.request import Request, build
+from compressor.request.folders import GROUPS
 from compressor.request.steps import resolve_steps
 from compressor.stages.registry import stage_spec
 
 _BASE = "recipe=int8"  # a recipe without stages, which does every task; candidates bring their own
 _OWN = "advise."
+_KNOWN = [name for name in (*GROUPS, *RunSettings.__dataclass_fields__) if name != "recipe"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,9 @@ def ask(words: Sequence[str], config_dirs: Sequence[str] = ()) -> Question:
     for key in keys:
         if key == "recipe" or key.startswith(("recipe.", "~recipe")):
             raise RequestError(f"'{key}' belongs to a run: advise lays out recipes of its own (advise.grid.*).")
+        if key.lstrip("+~").partition(".")[0] not in ("hydra", *_KNOWN):
+            raise UnknownNameError("key", key, [*LIMITS, *_KNOWN], "what is asked")
+    _check_once(rest)
     if "task" not in keys:
         raise RequestError("advise needs task=NAME: question-answering, text-classification or token-classification.")
     if "gates.max_metric_drop" not in keys:
@@ -139,9 +145,19 @@ def _settings(words: Sequence[str]) -> AdviseSettings:
             raise UnknownNameError("key", f"{_OWN}{key}", [f"{_OWN}{name}" for name in known], "the command line")
     try:
         values: Any = OmegaConf.to_container(OmegaConf.from_dotlist(lines), resolve=True)
-    except (OmegaConfBaseException, ValueError) as error:
-        raise RequestError(f"the settings of advise are not understood: {str(error).splitlines()[0]}.") from error
+    except (OmegaConfBaseException, ValueError, YAMLError) as error:
+        raise RequestError(f"the settings of advise are not understood: {' '.join(str(error).split())}.") from error
     return parse(AdviseSettings, values, where="advise (command line)")
+
+
+def _check_once(words: Sequence[str]) -> None:
+    """Raise `RequestError` for a limit that is given twice and not the same: one of them would count for nothing."""
+    given: dict[str, str] = {}
+    for word in words:
+        key, _, value = word.lstrip("+").partition("=")
+        if key.removeprefix("gates.") in LIMITS and given.setdefault(key, value) != value:
+            name = key.removeprefix("gates.")
+            raise RequestError(f"{name} is given twice, {given[key]} and {value}: which is it?")
 
 
 def _check_limits(gates: GateSettings) -> None:

@@ -174,3 +174,21 @@ def test_a_metric_above_the_teachers_is_refused_with_exit_code_3(
 def test_without_a_search_part_nothing_can_be_chosen(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["advise", *TINY, f"output={output}", "max_latency_ms=10", "data.demo_train=4"]) == 2
     assert "has no search part: give data.search above 0, or advise.train=false" in capsys.readouterr().err
+
+
+def test_what_another_gate_refuses_is_no_answer(output: Path, found: Advice) -> None:
+    advice = advise(ask([*TINY, f"output={output}", "max_latency_ms=10000", "gates.min_speedup=1000"]))
+
+    assert advice.outcome == "nothing fits" and advice.recommended is None and advice.closest is None
+    assert advice.finals and not any(final.met for final in advice.finals)
+    assert all("min_speedup" in final.reason for final in advice.finals)
+    assert "min_speedup" in advice.reason
+
+
+def test_a_board_that_is_not_there_is_said_before_any_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    board = ["device=raspberry_pi_4", "device.host=pi@no-such-board.invalid", f"output={tmp_path}", "max_latency_ms=5"]
+    assert main(["advise", *TINY, *board]) == 4
+    assert "pi@no-such-board.invalid could not be reached" in capsys.readouterr().err
+    assert main(["advise", *TINY, *board, "device.emulate=true"]) == 2
+    assert "device.host and device.emulate=true contradict each other" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
