@@ -85,7 +85,7 @@ PASSES: dict[str, PassSpec] = {
             changes="size",
             settings="compressor.graph.passes.quantize_weights.settings:QuantizeWeightsSettings",
             run="compressor.graph.passes.quantize_weights.quantize_weights:run",
-            version=1,
+            version=2,
             reads=("calibration",),
             flat=True,
         ),

@@ -33,7 +33,7 @@ def calibrated_weights(
     """The graph's weights [in, out] as GPTQ or AWQ leave them, by their names in the graph.
 
     The quantizers work on the checkpoint, whose layers are found in the graph by their values (names may have changed
-    there, and most weights are transposed). Products outside of the encoder's layers are left out.
+    there, and most weights are transposed). Weights outside of the encoder's layers are not among them.
 
     Raises:
         RequestError: There is no calibration data, or the model's layers do not run one by one.

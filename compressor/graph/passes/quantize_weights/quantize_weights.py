@@ -6,6 +6,7 @@ bit; ONNX Runtime's operator `MatMulNBits` reads them.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -34,6 +35,9 @@ Weights = dict[str, NDArray[np.float32]]
 def run(source: Path, target: Path, settings: object, context: PassContext) -> PassResult:
     """Give the products with constant weights of `source` weights of few bits; everything else stays float32.
 
+    GPTQ and AWQ go through the encoder's layers; what is outside of them (a pooler, a wide head) is rounded to nearest,
+    as the notes say.
+
     Raises:
         RequestError: The device cannot run the result, an `exclude` fits no node, or there is no calibration data.
         PassError: The graph is quantized already, a quantizer failed, or ONNX Runtime cannot load the result.
@@ -48,9 +52,10 @@ def run(source: Path, target: Path, settings: object, context: PassContext) -> P
     chosen, left = choose_products(model, asked, op_types=["MatMul"], in_bodies=True, name="quantize_weights")
     weights = _weights_of(model, chosen)
     found = _quantized(weights, asked, context)
-    left += [product.node.name for product in chosen if product.weight not in found]
-    chosen = [product for product in chosen if product.weight in found]
-    before = sum(weights[name].nbytes for name in found)
+    outside = {name for name in weights if name not in found}
+    if outside:
+        found |= _rounded({name: weights[name] for name in outside}, asked)
+    before = sum(array.nbytes for array in weights.values())
     saved = carry(model, chosen, found, asked.activations)
     notes: dict[str, Any] = {"scheme": f"int{asked.bits} weights", "method": asked.method, "backend": asked.backend}
     if asked.embeddings != "keep":
@@ -65,6 +70,7 @@ def run(source: Path, target: Path, settings: object, context: PassContext) -> P
             "quantized": len(chosen),
             "products": len(chosen) + len(left),
             "float32": left,
+            "rounded": [product.node.name for product in chosen if product.weight in outside],
             "share": round((before - saved) / before, 4),  # of the bytes that these weights had in float32
             "bytes_before": source.stat().st_size,
             "bytes_after": target.stat().st_size,
@@ -79,15 +85,19 @@ def _weights_of(model: onnx.ModelProto, chosen: Sequence[Product]) -> Weights:
 
 
 def _quantized(weights: Weights, settings: QuantizeWeightsSettings, context: PassContext) -> dict[str, Blocks]:
-    """What the quantizer makes of the weights, by their names; without those that it does not reach."""
+    """What the quantizer makes of the weights, by their names; without those that the method does not reach."""
     if settings.backend == "nncf":
         from compressor.graph.passes.quantize_weights.nncf_backend import nncf_blocks
 
         return nncf_blocks(weights, settings)
     if settings.method == "rtn":
-        from compressor.graph.passes.quantize_weights.neural_compressor_backend import rounded
-
-        return rounded(weights, settings)
+        return _rounded(weights, settings)
     from compressor.graph.passes.quantize_weights.calibrate import calibrated_weights
 
     return calibrated_weights(weights, settings, context)
+
+
+def _rounded(weights: Weights, settings: QuantizeWeightsSettings) -> dict[str, Blocks]:
+    from compressor.graph.passes.quantize_weights.neural_compressor_backend import rounded
+
+    return rounded(weights, dataclasses.replace(settings, method="rtn"))

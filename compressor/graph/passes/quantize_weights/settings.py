@@ -15,7 +15,8 @@ class QuantizeWeightsSettings:
     """Weights as whole numbers with one scale a block; activations stay float32.
 
     `rtn` rounds to nearest and needs no data; `gptq` (Frantar et al. 2022) lets later weights of a row make up for
-    the rounding of earlier ones, `awq` (Lin et al. 2023) scales channels that matter; both read calibration data.
+    the rounding of earlier ones, `awq` (Lin et al. 2023) scales channels that matter; both read calibration data and
+    reach the encoder's layers: a pooler and a wide head are rounded to nearest.
     NNCF has `rtn` alone, and eight bits of it with one scale a column. `exclude` holds patterns of node names.
     """
 
