@@ -109,7 +109,7 @@ class Advice:
         if noisy:
             names = ", ".join([*noisy[:_NAMED], "..."] if len(noisy) > _NAMED else noisy)
             lines.append(
-                f"The machine was too noisy for the latency of {len(noisy)} candidates: rounds differ by more than "
+                f"The machine was too noisy for {len(noisy)} of the latencies: rounds differ by more than "
                 f"{100 * STEADY:.0f} % ({names}). Prices are kept: another measure.rounds=N measures them anew."
             )
         if prices.calibration is not None:

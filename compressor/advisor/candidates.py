@@ -9,6 +9,7 @@ from typing import Any
 
 from compressor.advisor.settings import AdviseSettings, WidthSettings
 from compressor.config.device import DeviceProfile, NumberFormat
+from compressor.devices.identity import is_this_machine
 from compressor.errors import RequestError
 from compressor.models.families import family_of
 
@@ -131,12 +132,15 @@ def lay_out(teachers: Sequence[Mapping[str, Any]], settings: AdviseSettings, dev
 def allowed_formats(asked: Sequence[NumberFormat] | str, device: DeviceProfile) -> list[NumberFormat]:
     """The grid's number formats, or float32 and the one that the device is fast at.
 
+    The latter alone for a GPU that is not here: this machine's processor cannot tell which of the two is faster there.
+
     Raises:
         RequestError: float16 is asked for where only the CPU computes, which has no such kernels.
     """
-    if isinstance(asked, str):
-        return list(dict.fromkeys(("float32", device.number_format)))
     on_cpu = device.providers[0].name == "CPUExecutionProvider"
+    if isinstance(asked, str):
+        can_tell = on_cpu or device.host is not None or is_this_machine(device)
+        return list(dict.fromkeys(("float32", device.number_format) if can_tell else (device.number_format,)))
     if "float16" in asked and on_cpu and device.number_format != "float16":
         raise RequestError(
             f"advise.grid.formats: '{device.name}' runs on the CPU, where ONNX Runtime computes float16 in float32: "

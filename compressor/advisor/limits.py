@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 
 from compressor.config.run import GateSettings
 
@@ -49,8 +50,8 @@ class Move:
     candidate: str
 
     def said(self) -> str:
-        """The move in words."""
-        return f"{self.limit} from {self.before:g} to {self.to:.4g} ({self.candidate})"
+        """The move in words; the figure is rounded to the side on which the candidate fits."""
+        return f"{self.limit} from {self.before:g} to {_outwards(self.to, down=self.limit.startswith('min_')):g}"
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,14 @@ class Closest:
         """The answer in words."""
         needed = " and ".join(move.said() for move in self.moves)
         text = f"the closest is {self.candidate}, for which {needed} must move"
-        others = [move.said() for move in self.alone if list(self.moves) != [move]]
+        others = [f"{move.said()} ({move.candidate})" for move in self.alone if list(self.moves) != [move]]
         return text + (f"; alone would do: {', or '.join(others)}" if others else "")
+
+
+def _outwards(figure: float, *, down: bool) -> float:
+    """Four digits of a figure, so that it meets what is said: at most down to it, or at least up to it."""
+    rounding = ROUND_FLOOR if down else ROUND_CEILING
+    return float(Context(prec=4, rounding=rounding).create_decimal(repr(figure)))
 
 
 def limits_of(gates: GateSettings) -> list[Limit]:

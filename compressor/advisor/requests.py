@@ -64,6 +64,9 @@ def ask(words: Sequence[str], config_dirs: Sequence[str] = ()) -> Question:
         RequestError: No task, a recipe, a limit that no model can meet, or settings that are wrong.
     """
     own = [word for word in words if word.lstrip("+").startswith(_OWN)]
+    for key, _, value in (word.partition("=") for word in words):
+        if key in LIMITS and "," in value:
+            raise RequestError(f"{key}={value} has several values: advise answers one question at a time.")
     rest = [_as_gate(word) for word in words if word not in own]
     keys = [word.partition("=")[0] for word in rest]
     for key in keys:

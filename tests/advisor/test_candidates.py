@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -68,7 +69,8 @@ def test_a_share_of_the_budget_is_a_share_of_the_epochs() -> None:
 def test_float16_is_for_gpus() -> None:
     gpu = device("float16", "CUDAExecutionProvider")
 
-    assert allowed_formats("auto", gpu) == ["float32", "float16"]
+    assert allowed_formats("auto", dataclasses.replace(gpu, host="me@gpu")) == ["float32", "float16"]
+    assert allowed_formats("auto", gpu) == ["float16"]  # this processor cannot tell what is faster there
     with pytest.raises(RequestError, match="'board' runs on the CPU, where ONNX Runtime computes float16 in float32"):
         allowed_formats(["float16"], device())
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from compressor.advisor.limits import Limit, closest, limits_of, missed
+import pytest
+
+from compressor.advisor.limits import Limit, Move, closest, limits_of, missed
 from compressor.advisor.prices import Price, borderline, ruled_out_by
 from compressor.config.run import GateSettings
 
@@ -35,9 +37,19 @@ def test_the_closest_is_the_one_whose_worst_miss_is_the_smallest() -> None:
     assert [(move.limit, move.to) for move in found.moves] == [("min_metric", 78.0), ("max_latency_ms", 10.5)]
     assert [(move.limit, move.to, move.candidate) for move in found.alone] == [("max_latency_ms", 20.0, "far")]
     assert found.said() == (
-        "the closest is near, for which min_metric from 80 to 78 (near) and max_latency_ms from 10 to 10.5 (near) must "
-        "move; alone would do: max_latency_ms from 10 to 20 (far)"
+        "the closest is near, for which min_metric from 80 to 78 and max_latency_ms from 10 to 10.5 must move; "
+        "alone would do: max_latency_ms from 10 to 20 (far)"
     )
+
+
+@pytest.mark.parametrize(
+    ("limit", "figure", "said"),
+    [("max_size_mb", 1.10501, "1.106"), ("max_size_mb", 1.1, "1.1"), ("min_metric", 77.7777, "77.77"),
+     ("max_latency_ms", 12345.6, "12350"), ("min_metric", 0.0, "0")],
+)  # fmt: skip
+def test_a_limit_that_is_moved_to_what_is_said_is_met(limit: str, figure: float, said: str) -> None:
+    assert Move(limit, 1.0, figure, "x").said() == f"{limit} from 1 to {said}"
+    assert Limit(limit, float(said)).misses_by(figure) <= 0
 
 
 def test_where_nothing_was_judged_nothing_is_closest() -> None:

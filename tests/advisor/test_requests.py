@@ -37,6 +37,7 @@ def test_limits_become_gates_and_decide_the_goal() -> None:
         ([TASK, "max_latency_ms=5", "advise.calibration=20"], "'calibration' = 20 is not possible"),
         ([TASK, "max_latency_ms=5", "advise.grid.layers=[1.0,1.5]"], "'grid.layers.1' = 1.5 is not possible"),
         ([TASK, "max_memory_mb=99999999"], "is more than the device 'host' has"),
+        ([TASK, "max_latency_ms=5,6"], "max_latency_ms=5,6 has several values: advise answers one question at a time"),
         ([TASK, "max_latncy_ms=5"], "unknown key 'max_latncy_ms' in what is asked: did you mean 'max_latency_ms'?"),
         ([TASK, "max_latency_ms=5", "max_latency_ms=3"], "max_latency_ms is given twice, 5 and 3: which is it?"),
         ([TASK, "min_metric=90", "gates.min_metric=50"], "min_metric is given twice, 90 and 50: which is it?"),
