@@ -87,6 +87,8 @@ def prepare(request: Request, cache: Cache, progress: Progress) -> tuple[Steps, 
     steps = Steps(request, task, data, teacher, cache, progress)
     before = [] if has_head(teacher.path, task) else [teacher_stage()]
     steps.require_data(before)
+    for entry in request.stages:
+        entry.spec.check_inputs(entry.settings, teacher.path, data)
     planned = planned_steps(request, steps.keys, teacher.key, before=before)
     return steps, before, identity(request, planned, data.fingerprints)
 

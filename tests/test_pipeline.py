@@ -199,6 +199,29 @@ def test_a_search_without_data_is_refused_before_the_stages(tmp_path: Path) -> N
         run(asked)
 
 
+def test_texts_that_are_no_pairs_are_noticed_before_the_stages_in_front(tmp_path: Path) -> None:
+    asked = request("minilm", tmp_path, "task=text-classification", "recipe.stages.late.stage=deformer")
+
+    with pytest.raises(RequestError, match="no input of the training data is a pair of texts"):
+        run(asked)
+    assert not [entry for entry in Cache(tmp_path / ".cache").entries() if "export" in entry.key]
+
+
+def test_a_vocabulary_that_would_lose_what_it_needs_is_refused_before_the_stages_in_front(tmp_path: Path) -> None:
+    pieces = tmp_path / "pieces.txt"
+    pieces.write_text("nosuchpiece\n")
+    first = ["task=text-classification", "recipe.stages.after.stage=prune_vocabulary"]
+    for more, words in (
+        ("size=3", r"size 3 is too small: \d+ pieces must stay \(special tokens, single characters and bytes\)"),
+        (f"keep_file={pieces}", "lists 1 pieces that the tokenizer does not have, first 'nosuchpiece'"),
+    ):
+        asked = request("minilm", tmp_path, *first, f"recipe.stages.after.{more}")
+
+        with pytest.raises(RequestError, match=words):
+            run(asked)
+    assert not [entry for entry in Cache(tmp_path / ".cache").entries() if "export" in entry.key]
+
+
 def test_a_teacher_without_a_head_needs_training_data(tmp_path: Path) -> None:
     from compressor.data import demo_teacher
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 from compressor.config.run import TASK_NAMES, TEXT_TASKS, TaskName
 from compressor.errors import RequestError
 from compressor.models.structure import Structure
 from compressor.registry import load, look_up
 from compressor.stages.context import Checkpoint, StageContext
+
+if TYPE_CHECKING:
+    from compressor.data.splits import Splits
 
 RunStage = Callable[[Checkpoint, object, StageContext], Checkpoint]
 REASONS = {
@@ -58,6 +62,7 @@ class StageSpec:
     refuses: tuple[str, ...] = ("adaptive_depth",)
     needs_layers: bool = True
     shape: str | None = None  # light: (config.json before, the teacher's, settings) -> config.json after
+    examine: str | None = None  # (settings, the teacher's folder, data); raises RequestError for what these rule out
     check: str | None = None  # light: (settings, task); raises RequestError for settings that the task cannot have
 
     def load_settings(self) -> type:
@@ -78,6 +83,11 @@ class StageSpec:
         """Raise `RequestError` for settings that the task cannot have."""
         if self.check:
             cast(Callable[[Any, TaskName], object], load(self.check))(settings, task)
+
+    def check_inputs(self, settings: Any, teacher: Path, data: Splits) -> None:
+        """Raise `RequestError` for what the teacher's files (its folder) or the data rule out."""
+        if self.examine:
+            cast(Callable[..., object], load(self.examine))(settings, teacher, data)
 
     def parts_read(self, settings: Any) -> tuple[str, ...]:
         """The data parts that the stage depends on with these settings."""
@@ -115,13 +125,14 @@ STAGES: dict[str, StageSpec] = {
             refuses=(),
             needs_layers=False,
             shape="compressor.stages.prune_vocabulary.shape:shape",
+            examine="compressor.stages.prune_vocabulary.stage:examine",
         ),
         StageSpec(
             name="drop_layers",
             family="structured pruning",
             paper="Sajjad et al. 2020",
             summary="keep chosen encoder layers, by position or by importance",
-            changes="size, speed",
+            changes="size, speed on every runtime",
             settings="compressor.stages.drop_layers.settings:DropLayersSettings",
             run="compressor.stages.drop_layers.stage:run",
             version=1,
@@ -134,7 +145,7 @@ STAGES: dict[str, StageSpec] = {
             family="unstructured pruning",
             paper="Gordon et al. 2020; Sanh et al. 2020 (movement pruning)",
             summary="set single weights to zero, by size or by movement, while training",
-            changes="size (of the checkpoint; graphs stay dense)",
+            changes="size of the checkpoint (graphs stay dense: no speed)",
             settings="compressor.stages.prune_weights.settings:PruneWeightsSettings",
             run="compressor.stages.prune_weights.stage:run",
             version=1,
@@ -146,7 +157,7 @@ STAGES: dict[str, StageSpec] = {
             family="structured pruning",
             paper="Michel et al. 2019; McCarley 2019; Khetan & Karnin 2020",
             summary="keep the most important attention heads, feed-forward units and hidden dimensions",
-            changes="size, speed",
+            changes="size, speed on every runtime",
             settings="compressor.stages.prune_widths.settings:PruneWidthsSettings",
             run="compressor.stages.prune_widths.stage:run",
             version=1,
@@ -158,7 +169,7 @@ STAGES: dict[str, StageSpec] = {
             family="structured pruning",
             paper="Hou et al. 2020 (DynaBERT)",
             summary="train one model to serve several widths and depths",
-            changes="size, speed (with take_size behind it)",
+            changes="size, speed on every runtime (with take_size behind it)",
             settings="compressor.stages.dynabert.settings:DynabertSettings",
             run="compressor.stages.dynabert.stage:run",
             version=1,
@@ -170,7 +181,7 @@ STAGES: dict[str, StageSpec] = {
             family="structured pruning",
             paper="Hou et al. 2020 (DynaBERT)",
             summary="cut one size out of a model that serves several",
-            changes="size, speed",
+            changes="size, speed on every runtime",
             settings="compressor.stages.take_size.settings:TakeSizeSettings",
             run="compressor.stages.take_size.stage:run",
             version=1,
@@ -195,7 +206,7 @@ STAGES: dict[str, StageSpec] = {
             family="matrix decomposition",
             paper="Noach & Goldberg 2020; FWSVD, Hsu et al. 2022; ASVD, Yuan et al. 2023",
             summary="linear layers as products of two smaller ones, by singular values weighted by data or gradients",
-            changes="size, speed",
+            changes="size, speed on every runtime",
             settings="compressor.stages.low_rank.settings:LowRankSettings",
             run="compressor.stages.low_rank.stage:run",
             version=1,
@@ -233,7 +244,7 @@ STAGES: dict[str, StageSpec] = {
             family="weight squeezing",
             paper="Chumachenko et al. 2020",
             summary="a smaller model whose weights are a learned linear map of the larger one's",
-            changes="size, speed",
+            changes="size, speed on every runtime",
             settings="compressor.stages.squeeze.settings:SqueezeSettings",
             run="compressor.stages.squeeze.stage:run",
             version=1,
@@ -257,7 +268,7 @@ STAGES: dict[str, StageSpec] = {
             family="dynamic inference",
             paper="Kim & Cho 2020 (Length-Adaptive Transformer); QuaLA-MiniLM 2022",
             summary="train for any token budget: LengthDrop, LayerDrop, sandwich rule",
-            changes="speed (by the length dial)",
+            changes="speed by the length dial, on runtimes with dynamic shapes",
             settings="compressor.stages.length_adaptive.settings:LengthAdaptiveSettings",
             run="compressor.stages.length_adaptive.stage:run",
             version=3,
@@ -270,8 +281,9 @@ STAGES: dict[str, StageSpec] = {
             family="matrix decomposition",
             paper="Cao et al. 2020 (DeFormer)",
             summary="keep question and passage apart in the lower layers",
-            changes="speed (where passages are computed in advance)",
+            changes="speed on every runtime, where passages are read in advance",
             settings="compressor.stages.deformer.settings:DeformerSettings",
+            examine="compressor.stages.deformer.shape:examine",
             run="compressor.stages.deformer.stage:run",
             version=1,
             tasks=("question-answering", *TEXT_TASKS),
@@ -283,7 +295,7 @@ STAGES: dict[str, StageSpec] = {
             family="dynamic inference",
             paper="Goyal et al. 2020 (PoWER-BERT)",
             summary="learn how many tokens each layer keeps, and train at that",
-            changes="speed",
+            changes="speed by the length dial, on runtimes with dynamic shapes",
             settings="compressor.stages.power_bert.settings:PowerBertSettings",
             run="compressor.stages.power_bert.stage:run",
             version=1,
@@ -295,7 +307,7 @@ STAGES: dict[str, StageSpec] = {
             family="dynamic inference",
             paper="Eyzaguirre 2022 (DACT-BERT); Xin 2020 (DeeBERT); Zhou 2020 (PABEE)",
             summary="exits behind every layer; each input runs as few layers as it needs",
-            changes="speed (by the depth dial)",
+            changes="speed by the depth dial, on runtimes that run If",
             settings="compressor.stages.adaptive_depth.settings:AdaptiveDepthSettings",
             run="compressor.stages.adaptive_depth.stage:run",
             version=3,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from compressor.errors import RequestError
 from compressor.models.families import family_of
@@ -12,6 +13,10 @@ from compressor.models.structure import SplitLayers, Structure, with_structure
 from compressor.stages.deformer.settings import DeformerSettings
 from compressor.stages.distill.matching import match
 from compressor.stages.distill.parts import Shape
+from compressor.tasks.examples import QuestionExample
+
+if TYPE_CHECKING:
+    from compressor.data.splits import Splits
 
 
 def shape(config: dict[str, Any], teacher: dict[str, Any], settings: DeformerSettings) -> dict[str, Any]:
@@ -41,3 +46,13 @@ def structure_of(config: Mapping[str, Any], settings: DeformerSettings) -> Split
     if start >= longest:
         raise RequestError(f"deformer: second_position = {start} is not possible: the model has {longest} positions.")
     return SplitLayers(layers=layers, second_position=start)
+
+
+def examine(settings: DeformerSettings, teacher: Path, data: Splits) -> None:
+    """Raise `RequestError` for data in which nothing can be kept apart, before any work."""
+    for name, examples in (("training", data.train), ("held-out", data.dev)):
+        if examples and not any(isinstance(one, QuestionExample) or getattr(one, "pair", None) for one in examples):
+            raise RequestError(
+                f"deformer: no input of the {name} data is a pair of texts, so that there is nothing to keep apart: "
+                "take the stage out, or give data with questions and contexts or with a second text column."
+            )

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from compressor.errors import RequestError
 from compressor.models import checkpoint as checkpoints
 from compressor.models.families import family_of_model
 from compressor.models.kinds.split_layers import make_split_layers
 from compressor.stages.context import Checkpoint, StageContext
 from compressor.stages.deformer.settings import DeformerSettings
-from compressor.stages.deformer.shape import shape, structure_of
+from compressor.stages.deformer.shape import examine, shape, structure_of
 from compressor.stages.distill.lesson import lesson
 from compressor.stages.distill.student import load_student
 from compressor.training import train
@@ -33,14 +32,10 @@ def run(source: Checkpoint, settings: DeformerSettings, context: StageContext) -
     """
     config = checkpoints.read_config(source.path)
     shape(config, checkpoints.read_config(context.teacher.path), settings)
+    examine(settings, context.teacher.path, context.data)
     model, tokenizer = load_student(source, context)
     features = context.task.features(context.data.train, tokenizer, labelled=True)
     separator = tokenizer.sep_token_id
-    if not any(separator in feature.inputs["input_ids"][:-1] for feature in features):
-        raise RequestError(
-            "deformer: no input of the training data is a pair of texts, so that there is nothing to keep apart: take "
-            "the stage out, or give data with questions and contexts or with a second text column."
-        )
     cast(Any, model).config.sep_token_id = separator
     split = structure_of(config, settings)
     make_split_layers(model, split)

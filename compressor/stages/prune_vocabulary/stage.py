@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -36,6 +37,8 @@ from compressor.stages.prune_vocabulary.shape import shape
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+    from compressor.data.splits import Splits
 
 _BY_PIECE = ("word_embeddings.", "cls.predictions.", "lm_head.", "vocab_projector.", "generator_lm_head.")
 """In names of weights that have one row a piece: the embeddings, and what is left of a language model's head."""
@@ -67,6 +70,15 @@ def run(checkpoint: Checkpoint, settings: PruneVocabularySettings, context: Stag
     covered = f", {coverage_of(counts, pieces):.2%} of {counts.total():,} tokens" if counts else ""
     context.progress.line(f"prune_vocabulary: {len(ids):,} of {config['vocab_size']:,} pieces stay{covered}")
     return Checkpoint(context.output, checkpoint.key)
+
+
+def examine(settings: PruneVocabularySettings, teacher: Path, data: Splits) -> None:
+    """Raise `RequestError` for a size or a list that this teacher's vocabulary cannot be cut to, before any work."""
+    if settings.size is None and not settings.keep_file:
+        return
+    tokenizer = checkpoints.load_tokenizer(teacher)
+    spec: Spec = json.loads(_backend(tokenizer).to_str())
+    _choose(spec, Counter(), _needed(spec, tokenizer, checkpoints.read_config(teacher)), settings)
 
 
 def _backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
