@@ -12,6 +12,11 @@ from onnx import helper, numpy_helper
 MICROSOFT = "com.microsoft"
 
 
+def opset_of(model: onnx.ModelProto) -> int:
+    """The standard operators' version that a model is written in."""
+    return int(next(entry.version for entry in model.opset_import if entry.domain == ""))
+
+
 class Builder:
     """Collects nodes whose names all begin with `prefix`; constants go to the main graph's initializers.
 

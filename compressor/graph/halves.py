@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 from compressor.errors import PassError
 from compressor.graph import metadata
 from compressor.graph.adaptive.expand import LAYER
-from compressor.graph.builder import Builder
+from compressor.graph.builder import Builder, opset_of
 from compressor.graph.files import load, save
 from compressor.graph.order import sort_nodes, used_names
 
@@ -72,7 +72,7 @@ def _border(graph: onnx.GraphProto, layers: int, source: Path) -> str:
 
 
 def _lower(model: onnx.ModelProto, border: str, width: int) -> onnx.ModelProto:
-    end = Builder("halves", _opset(model))
+    end = Builder("halves", opset_of(model))
     batch = end.slice(end.op("Shape", MASK), end.ints(0), end.ints(1), 0)
     states = end.op("Cast", border, to=TensorProto.FLOAT)
     end.give(end.op("Reshape", states, end.op("Concat", batch, end.ints(-1, width), axis=0)), STATES)
@@ -82,7 +82,7 @@ def _lower(model: onnx.ModelProto, border: str, width: int) -> onnx.ModelProto:
 
 
 def _upper(model: onnx.ModelProto, border: str, width: int) -> onnx.ModelProto:
-    start = Builder("halves", _opset(model))
+    start = Builder("halves", opset_of(model))
     rows = start.op("Reshape", STATES, start.ints(-1, width))
     start.nodes.append(helper.make_node("Cast", [rows], [border], name="halves/border", to=_kind(model.graph, border)))
     needed = _needed(model.graph, {value.name for value in model.graph.output}, given=border)
@@ -130,7 +130,3 @@ def _kind(graph: onnx.GraphProto, border: str) -> int:
             return int(found.data_type)
         node = makers[next(name for name in node.input if name in makers)]
     return int(next(entry.i for entry in node.attribute if entry.name == "to"))
-
-
-def _opset(model: onnx.ModelProto) -> int:
-    return int(next(entry.version for entry in model.opset_import if entry.domain == ""))

@@ -14,7 +14,7 @@ from compressor.graph.adaptive.attention import FLOAT, INT64, Heads, attend, cho
 from compressor.graph.adaptive.markers import ATTEND, DOMAIN, END, FIRST, GATE, MEAN, PLAN, RESTORE
 from compressor.graph.adaptive.plan import NAME as DIAL
 from compressor.graph.adaptive.plan import Plan, WholePlan, build_plan, build_whole_plan
-from compressor.graph.builder import Builder
+from compressor.graph.builder import Builder, opset_of
 from compressor.graph.dial import KEEP
 
 LAYER = "attention.{}"
@@ -33,7 +33,7 @@ def expand(model: onnx.ModelProto, *, layers: int, width: int) -> None:
         ExportError: The graph has not one marker a layer.
     """
     graph = model.graph
-    opset = next(entry.version for entry in model.opset_import if entry.domain == "")
+    opset = opset_of(model)
     found = sum(node.op_type == ATTEND and node.domain == DOMAIN for node in graph.node)
     if found != layers:
         raise ExportError(f"the traced graph has {found} attention markers, the model has {layers} layers.")

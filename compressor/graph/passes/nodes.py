@@ -112,6 +112,15 @@ def _rows_and_columns(node: NodeProto, weight: TensorProto) -> tuple[int, int] |
     return (second, first) if node.op_type == "LSTM" else (first, second)
 
 
+def drop_unread_weights(model: ModelProto) -> None:
+    """Remove weights that nobody reads any more, those of bodies too, in place."""
+    read = {name for node in all_nodes(model) for name in node.input}
+    read |= {entry.name for graph in graphs(model.graph) for entry in (*graph.output, *graph.input)}
+    for graph in graphs(model.graph):
+        for tensor in [tensor for tensor in graph.initializer if tensor.name not in read]:
+            graph.initializer.remove(tensor)
+
+
 def integer_products(model: ModelProto) -> int:
     """How many products compute in int8: integer nodes, and MatMul or Gemm between dequantized inputs."""
     count = 0

@@ -15,7 +15,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto,
 
 from compressor.errors import PassError
 from compressor.graph.constants import to_initializers
-from compressor.graph.passes.nodes import all_nodes, bodies, declare_fused_outputs, graphs
+from compressor.graph.passes.nodes import bodies, declare_fused_outputs, drop_unread_weights, graphs
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 MASK_VALUE = 1e4
@@ -39,7 +39,7 @@ def to_half(model: ModelProto, blocked: Collection[str]) -> dict[str, int]:
     converter.outputs_to_float()
     for graph in graphs(model.graph):
         del graph.value_info[:]  # stale; the runtime infers types again
-    _drop_unused_weights(model)
+    drop_unread_weights(model)
     return converter.counts
 
 
@@ -187,12 +187,3 @@ def _types(model: ModelProto) -> dict[str, int]:
         for tensor in graph.initializer:
             types[tensor.name] = tensor.data_type
     return types
-
-
-def _drop_unused_weights(model: ModelProto) -> None:
-    used = {name for node in all_nodes(model) for name in node.input}
-    used |= {entry.name for graph in graphs(model.graph) for entry in graph.output}
-    for graph in graphs(model.graph):
-        fed = {entry.name for entry in graph.input}
-        for tensor in [entry for entry in graph.initializer if entry.name not in used | fed]:
-            graph.initializer.remove(tensor)

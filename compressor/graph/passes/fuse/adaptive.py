@@ -10,7 +10,7 @@ import onnx
 
 from compressor.graph.adaptive.attention import Heads
 from compressor.graph.adaptive.expand import KEPT, LAYER
-from compressor.graph.builder import Builder
+from compressor.graph.builder import Builder, opset_of
 from compressor.graph.passes.fuse.attention import as_texts, multi_head
 from compressor.graph.passes.fuse.gelu import fuse_gelu
 from compressor.models.kinds.widths import layer_widths
@@ -37,7 +37,7 @@ def _fuse_layer(model: onnx.ModelProto, name: str, count: int, size: int) -> boo
     heads = _heads(full, masked, model, count, size) if full is not None and masked is not None else None
     if node is None or full is None or masked is None or heads is None:
         return False
-    opset = next(entry.version for entry in model.opset_import if entry.domain == "")
+    opset = opset_of(model)
     before = Builder(f"{name}/texts", opset)
     texts = as_texts(before, heads)
     for body in (full, masked):

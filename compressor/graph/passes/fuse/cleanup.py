@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import onnx
+
+from compressor.graph.order import used_names
 
 
 def prune(graph: onnx.GraphProto) -> None:
@@ -14,7 +14,7 @@ def prune(graph: onnx.GraphProto) -> None:
     for node in reversed(graph.node):
         if wanted.intersection(node.output):
             kept.append(node)
-            wanted.update(_reads(node))
+            wanted.update(used_names(node))
     del graph.node[:]
     graph.node.extend(reversed(kept))
     inputs = {value.name for value in graph.input}
@@ -22,12 +22,3 @@ def prune(graph: onnx.GraphProto) -> None:
     if len(weights) != len(graph.initializer):
         del graph.initializer[:]
         graph.initializer.extend(weights)
-
-
-def _reads(node: onnx.NodeProto) -> Iterator[str]:
-    """Every name that a node or its bodies read."""
-    yield from node.input
-    for attribute in node.attribute:
-        if attribute.type == onnx.AttributeProto.GRAPH:
-            for inner in attribute.g.node:
-                yield from _reads(inner)

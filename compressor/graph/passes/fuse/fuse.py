@@ -14,7 +14,7 @@ from compressor.config.device import DeviceProfile
 from compressor.config.run import TEXT_TASKS, TaskName
 from compressor.config.runtime import OLDEST_ATTENTION, ROWS_OPSET, fuse_layout, has_attention
 from compressor.errors import FusionError, PassError
-from compressor.graph.builder import MICROSOFT
+from compressor.graph.builder import MICROSOFT, opset_of
 from compressor.graph.context import PassContext, PassResult
 from compressor.graph.files import load, save
 from compressor.graph.passes.fuse import adaptive, stock
@@ -40,7 +40,7 @@ def run(source: Path, target: Path, settings: object, context: PassContext) -> P
     model = load(source)
     if any(node.domain == MICROSOFT for node in model.graph.node):
         raise PassError(f"{source} holds fused operators already: run `fuse` once, right after the export.")
-    opset = next(entry.version for entry in model.opset_import if entry.domain == "")
+    opset = opset_of(model)
     asked = cast(FuseSettings, settings).layout
     layout = fuse_layout(context.device, opset) if asked == "auto" else asked
     new = has_attention(context.device)

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 from compressor.errors import FusionError
 from compressor.graph.adaptive.attention import FLOAT, Heads
 from compressor.graph.adaptive.plan import build_whole_plan
-from compressor.graph.builder import Builder
+from compressor.graph.builder import Builder, opset_of
 from compressor.graph.files import save
 from compressor.graph.passes.fuse.attention import Block, as_texts, find_blocks, multi_head
 from compressor.graph.passes.fuse.cleanup import prune
@@ -33,7 +33,7 @@ def fuse_in_rows(model: onnx.ModelProto, config: Mapping[str, Any]) -> dict[str,
     """
     family = family_of(config)
     blocks = _blocks(model, family.layer_count(config))
-    head = Builder("fused", _opset(model))
+    head = Builder("fused", opset_of(model))
     plan = build_whole_plan(head, MASK)
     count, width = family.head_count(config), family.hidden_size(config)
     _replace(model, blocks, head, count, width, plan.real, plan.padded, plan.batch)
@@ -53,7 +53,7 @@ def fuse_with_onnxruntime(model: onnx.ModelProto, config: Mapping[str, Any]) -> 
     count, width = family.head_count(config), family.hidden_size(config)
     if family.model_type == "distilbert":
         blocks = _blocks(model, family.layer_count(config))
-        head = Builder("fused", _opset(model))
+        head = Builder("fused", opset_of(model))
         real = head.op("Cast", head.op("Cast", MASK, to=TensorProto.BOOL), to=TensorProto.FLOAT)
         batch = head.op("Slice", head.op("Shape", MASK), head.ints(0), head.ints(1))
         _replace(model, blocks, head, count, width, real, "", batch)
@@ -143,7 +143,3 @@ def _optimized(model: onnx.ModelProto, model_type: str, count: int, width: int) 
         entry for entry in model.metadata_props if entry.key not in {known.key for known in result.metadata_props}
     )
     return result
-
-
-def _opset(model: onnx.ModelProto) -> int:
-    return int(next(entry.version for entry in model.opset_import if entry.domain == ""))

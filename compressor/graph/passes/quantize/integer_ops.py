@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from compressor.graph.passes.nodes import all_nodes
+from compressor.graph.passes.nodes import all_nodes, drop_unread_weights
 
 DOMAIN = "com.microsoft"
 
@@ -97,7 +97,4 @@ def _drop_unread(model: ModelProto) -> None:
     read = {name for node in all_nodes(model) for name in node.input} | {entry.name for entry in graph.output}
     for node in [node for node in graph.node if node.op_type == "DequantizeLinear" and node.output[0] not in read]:
         graph.node.remove(node)
-    read = {name for node in all_nodes(model) for name in node.input} | {entry.name for entry in graph.output}
-    fed = {entry.name for entry in graph.input}
-    for tensor in [tensor for tensor in graph.initializer if tensor.name not in read | fed]:
-        graph.initializer.remove(tensor)
+    drop_unread_weights(model)

@@ -9,7 +9,7 @@ import onnx
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 from compressor.graph.builder import MICROSOFT
-from compressor.graph.passes.nodes import WEIGHTS_ONLY, Product, all_nodes, graphs
+from compressor.graph.passes.nodes import WEIGHTS_ONLY, Product, all_nodes, drop_unread_weights, graphs
 from compressor.graph.passes.quantize_weights.blocks import Blocks, Packed, pack, unpack
 
 ACCURACY = {"float32": 1, "int8": 4}
@@ -45,7 +45,7 @@ def carry(model: onnx.ModelProto, chosen: Sequence[Product], found: Mapping[str,
         del graph.node[:]
         graph.node.extend(copies)
     _put_first(model.graph, casts)
-    _drop_unread(model)
+    drop_unread_weights(model)
     if not any(entry.domain == MICROSOFT for entry in model.opset_import):
         model.opset_import.append(helper.make_opsetid(MICROSOFT, 1))
     return before - _bytes(model)
@@ -119,15 +119,6 @@ def _put_first(graph: GraphProto, nodes: list[NodeProto]) -> None:
     copies = [*nodes, *(onnx.NodeProto.FromString(node.SerializeToString()) for node in graph.node)]
     del graph.node[:]
     graph.node.extend(copies)
-
-
-def _drop_unread(model: onnx.ModelProto) -> None:
-    """Remove weights that nobody reads any more."""
-    read = {name for node in all_nodes(model) for name in node.input}
-    read |= {entry.name for graph in graphs(model.graph) for entry in (*graph.output, *graph.input)}
-    for graph in graphs(model.graph):
-        for tensor in [tensor for tensor in graph.initializer if tensor.name not in read]:
-            graph.initializer.remove(tensor)
 
 
 def _bytes(model: onnx.ModelProto) -> int:
