@@ -122,6 +122,7 @@ def _answer(
         reason="" if held else _why_nothing_held(finals, record),
         teachers=known,
         metric_name=metric_name,
+        search_rows=len(teachers[0][0].data.search),
     )
 
 

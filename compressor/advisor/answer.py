@@ -20,6 +20,8 @@ from compressor.report.page import render
 
 VERSION = 1
 """Of advice.json."""
+_FEW = 100
+"""Rows below which it is said what one of them weighs."""
 _NAMED = 6
 """Candidates that a sentence names."""
 
@@ -56,14 +58,19 @@ class Advice:
     reason: str = ""  # why nothing fits
     teachers: Mapping[str, float] = field(default_factory=dict)  # metric on the held-out data by name
     metric_name: str = "metric"
+    search_rows: int = 0  # that candidates were chosen by
 
     def pareto(self) -> list[str]:
-        """Names of the fully trained candidates that none beats in both metric and latency, the fastest first."""
-        points = []
-        for member in self.prices.priced:
-            figures = self._figures(member)
-            if "metric" in figures:
-                points.append(Point(member.name, "", figures["metric"].value, figures["p50_ms"].value))
+        """Names of the fully trained candidates that none beats in both metric and latency, the fastest first.
+
+        All by their prices and the search part of the data, on which each of them was judged alike.
+        """
+        last = self.record.last()
+        points = [
+            Point(member.name, "", last[member.name].metric, member.price.p50_ms)
+            for member in self.prices.priced
+            if member.name in last and last[member.name].share == 1
+        ]
         return [point.name for point in front(points)]
 
     def entries(self) -> list[Entry]:
@@ -121,6 +128,11 @@ class Advice:
                 f"calibrated on {len(prices.calibration.shapes)} of them (median error {middle:.0f} % when each is "
                 f"left out once; figures within {100 * prices.margin:.0f} % of a limit were measured, as far as "
                 f"advise.measured = {self.question.settings.measured} allows)."
+            )
+        if self.record.judged and self.search_rows < _FEW:
+            lines.append(
+                f"Candidates were chosen by {self.search_rows} rows of the search part, each of which is "
+                f"{100 / self.search_rows:.1f} points: small differences are noise (data.search=N holds more rows out)."
             )
         if self.cost.passes or self.outcome == "recommended":
             lines.append(
@@ -228,9 +240,12 @@ class Advice:
         return "stopped", f"{reached}; others were run in full first"
 
     def _figures(self, member: Priced) -> dict[str, Figure]:
-        final = self._final(member.name)
+        final, judged = self._final(member.name), self.record.last().get(member.name)
+        searched = {}
+        if judged is not None and judged.share == 1:
+            searched = {"search_metric": Figure(judged.metric, "file", "on the search part of the data")}
         if final is not None and final.manifest is not None:
-            return dict(Entry.from_manifest(final.manifest).figures)
+            return {**Entry.from_manifest(final.manifest).figures, **searched}
         price = member.price
         place: Origin = "predicted"
         if price.how == "measured":
@@ -243,10 +258,7 @@ class Advice:
         }
         if price.memory_mb is not None:
             figures["peak_memory_mb"] = Figure(price.memory_mb, place, where)
-        judged = self.record.last().get(member.name)
-        if judged is not None and judged.share == 1:
-            figures["metric"] = Figure(judged.metric, "file", "on the search part of the data")
-        return figures
+        return figures | searched
 
     def _as_json(self, member: Priced) -> dict[str, Any]:
         state, reason = self._state(member)

@@ -32,7 +32,8 @@ def show(advice: Advice) -> None:
     console = out()
     entries = advice.entries()
     pareto = advice.pareto()
-    table = simple_table("candidate", advice.metric_name, "p50 ms", "peak MiB", "size MB", "", "", right=(1, 2, 3, 4))
+    heads = (advice.metric_name, "on search", "p50 ms", "peak MiB", "size MB")
+    table = simple_table("candidate", *heads, "", "", right=(1, 2, 3, 4, 5))
     for entry in entries[:_SHOWN]:
         mark = "Pareto" if entry.name in pareto else ""
         table.add_row(entry.name, *_figures(entry), mark, f"{entry.state}{f': {entry.reason}' if entry.reason else ''}")
@@ -48,9 +49,9 @@ def show(advice: Advice) -> None:
 
 
 def _figures(entry: Entry) -> list[str]:
-    """Metric, latency, memory and size; `~` in front of what is predicted, and latency says if it was noisy."""
+    """Metric on the held-out data and on the search part, latency, memory, size; `~` marks predictions."""
     cells = []
-    for name, digits in (("metric", 2), ("p50_ms", 2), ("peak_memory_mb", 0), ("size_mb", 1)):
+    for name, digits in (("metric", 2), ("search_metric", 2), ("p50_ms", 2), ("peak_memory_mb", 0), ("size_mb", 1)):
         figure = entry.figures.get(name)
         mark = "~" if figure is not None and figure.origin == "predicted" else ""
         noisy = " noisy" if name == "p50_ms" and entry.noisy else ""

@@ -40,6 +40,7 @@ class Axis:
 
 FIGURES: Mapping[str, Axis] = {
     "metric": Axis("metric", "points", more_is_better=True),
+    "search_metric": Axis("metric on the search part", "points", more_is_better=True),
     "metric_drop": Axis("below the teacher", "points"),
     "p50_ms": Axis("latency p50", "ms"),
     "p90_ms": Axis("latency p90", "ms"),

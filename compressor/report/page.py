@@ -24,7 +24,7 @@ from compressor.report.entry import FIGURES, OF_SPEED, STATES, Axis, Entry, Figu
 from compressor.report.plot import Dot
 
 X_AXES = ("p50_ms", "peak_memory_mb", "size_mb", "energy_mj", "gmacs", "p90_ms", "p99_ms", "training_s")
-Y_AXES = ("metric", "metric_drop")
+Y_AXES = ("metric", "search_metric", "metric_drop")
 GOOD = ("artifact", "recommended")
 MARKS = {"host": "other machine", "emulation": "emulated", "predicted": "predicted"}
 """What is written beside a figure that is not the device's own."""
@@ -197,11 +197,18 @@ def _board(entry: Entry) -> str:
 
 
 def _start(points: Sequence[Mapping[str, Any]], limits: Mapping[str, float]) -> dict[str, str]:
-    """The axes that the page opens with: the metric where all of it is of the same data, else what was lost of it."""
-    x = next((name for name in X_AXES if sum(name in point["values"] for point in points) > 1), "p50_ms")
+    """The axes that the page opens with: the metric where all of it is of the same data, else what was lost of it.
+
+    Of an advice without a limit on it that of the search part, which more candidates have than are run in full.
+    """
+    known = {name: sum(name in point["values"] for point in points) for name in (*X_AXES, *Y_AXES)}
     boards = {(point["keys"]["data"], point["metric"]) for point in points}
-    dropped = len(boards) > 1 and any("metric_drop" in point["values"] for point in points)
-    return {"x": x, "y": "metric_drop" if dropped and "metric" not in limits else "metric", "colour": "recipe"}
+    y = "metric"
+    if "metric" not in limits and known["search_metric"] > known["metric"]:
+        y = "search_metric"
+    elif "metric" not in limits and len(boards) > 1 and known["metric_drop"]:
+        y = "metric_drop"
+    return {"x": next((name for name in X_AXES if known[name] > 1), "p50_ms"), "y": y, "colour": "recipe"}
 
 
 def _kinds(points: Sequence[Mapping[str, Any]]) -> list[str]:

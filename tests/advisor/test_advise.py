@@ -90,6 +90,16 @@ def test_every_candidate_is_there_with_its_price_and_what_became_of_it(found: Ad
     assert found.recommended in content["answer"][0]
 
 
+def test_candidates_are_compared_by_what_all_of_them_were_judged_on(found: Advice) -> None:
+    in_full = {one.name for one in found.record.judged if one.share == 1}
+    figures = {entry.name: entry.figures for entry in found.entries()}
+
+    assert set(found.pareto()) <= in_full
+    assert {name for name, of_one in figures.items() if "search_metric" in of_one} == in_full
+    assert {name for name, of_one in figures.items() if "metric" in of_one} == {one.name for one in found.finals}
+    assert "chosen by 8 rows of the search part, each of which is 12.5 points" in " ".join(found.sentences())
+
+
 def test_predicted_sizes_are_those_of_the_files(found: Advice, output: Path) -> None:
     predicted = [member for member in found.prices.priced if member.price.how == "predicted"]
     sizes = {member.name: member.price.size_mb for member in predicted}

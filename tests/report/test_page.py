@@ -145,6 +145,21 @@ def test_runs_of_different_data_are_compared_by_what_they_lost() -> None:
     assert data_of(render([Entry.from_manifest(one)] * 2, title="two"))["start"]["y"] == "metric"
 
 
+def test_an_advice_opens_with_the_metric_that_most_candidates_have() -> None:
+    full = Entry.from_manifest(manifest())
+    searched = {**full.figures, "search_metric": Figure(80.0, "file")}
+    entries = [
+        dataclasses.replace(full, figures=searched),
+        dataclasses.replace(
+            full, manifest=None, figures={"search_metric": Figure(79.0, "file"), "p50_ms": searched["p50_ms"]}
+        ),
+    ]  # fmt: skip
+    limits = {"p50_ms": 20.0}
+    assert data_of(render(entries, title="Advice", limits=limits))["start"]["y"] == "search_metric"
+    assert data_of(render(entries, title="Advice", limits={**limits, "metric": 70.0}))["start"]["y"] == "metric"
+    assert "metric on the search part" in render(entries, title="Advice", limits=limits)
+
+
 def test_a_manifest_with_odd_values_is_told_not_raised() -> None:
     made = manifest()
     assert why_not(Entry.from_manifest(made)) == ""
