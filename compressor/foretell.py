@@ -14,6 +14,8 @@ from compressor.errors import DeviceError, RequestError
 from compressor.graph.passes.quantize.requirements import check_trained
 from compressor.graph.passes.quantize.scheme import resolve
 from compressor.graph.passes.quantize_weights.requirements import check_device, check_structure
+from compressor.graph.passes.set_lengths.settings import configuration
+from compressor.models.dial import validate_keep
 from compressor.models.families import family_of
 from compressor.models.structure import Structure
 from compressor.request import Request
@@ -70,6 +72,9 @@ def refuse_the_impossible(request: Request, teacher: Mapping[str, Any], *, to_me
             f"{' and '.join(several)} take all but one out."
         )
     for entry in request.passes:
+        if entry.spec.name == "set_lengths":
+            layers = family_of(final).layer_count(final)
+            validate_keep(configuration(entry.settings.keep, layers), layers)
         if entry.spec.name == "quantize":
             resolve(entry.settings, request.device)
         if Structure.from_config(final).quantizers is not None:

@@ -128,6 +128,8 @@ IMPOSSIBLE = [
     ("length_adaptive", ["recipe.stages.length_adaptive.length_drop=[0.1]"], "length_drop has 1 entries"),
     ("length_adaptive", ["recipe.stages.length_adaptive.ranking=0.1"], "ranking needs question answering"),
     ("int8", ["recipe.passes.quantize.max_drop=1", "recipe.passes.quantize.mode=dynamic"], "mode must be static"),
+    ("power_bert", ["recipe.passes.set_lengths.keep=[0.5,0.4]"], "keep has 2 entries, the model has 4 layers"),
+    ("power_bert", ["recipe.passes.set_lengths.keep=[0.5,0.4,0.6,0.2]"], "keep grows from 0.4 to 0.6 at layer 3"),
     ("int8", ["recipe.passes.more.pass=quantize"], "the pass quantize can be in a recipe once"),
     ("int8", ["~recipe.passes.fuse", "recipe.passes.late.pass=fuse"], "fuse cannot stand behind quantize"),
     (

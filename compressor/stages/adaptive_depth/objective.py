@@ -65,8 +65,8 @@ class ExitsObjective:
     Of a length-adaptive model there are two, which count half each: one at full length, one at lengths that are drawn
     as LengthDrop draws them (they depend on `seed` and the step alone), so that both dials can be turned at once.
 
-    With DACT the exits learn by themselves for the first `alone` updates. Halting units that see untrained exits open
-    at once and for good (of 150 classes none could tell one), and an exit behind open units has no gradient.
+    With DACT the exits learn by themselves for the first `alone` steps, a batch each. Halting units that see untrained
+    exits open at once and for good (of 150 classes none could tell one), and an exit behind open units has no gradient.
     """
 
     def __init__(

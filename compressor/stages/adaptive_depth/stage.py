@@ -45,7 +45,8 @@ def run(source: Checkpoint, settings: AdaptiveDepthSettings, context: StageConte
         cast(Any, model).exits.requires_grad_(True)
     features = context.task.features(context.data.train, tokenizer, labelled=True)
     lengths = checkpoint.structure_of(model).length_adaptive
-    alone = round(settings.exits_first * updates(len(features), settings)) if fresh else 0
+    steps = updates(len(features), settings) * settings.gradient_accumulation
+    alone = round(settings.exits_first * steps) if fresh else 0
     objective = ExitsObjective(context.task, settings, seed=context.seed, lengths=lengths, alone=alone)
     train(model, features, context.task, settings, objective, context, tokenizer, title="adaptive_depth")
     checkpoint.save(model.requires_grad_(True), tokenizer, context.output)

@@ -68,6 +68,24 @@ def test_weights_of_the_layers() -> None:
     assert weights_of("pabee", 3) == pytest.approx([1 / 6, 2 / 6, 3 / 6])
 
 
+def test_exits_learn_alone_for_a_share_of_the_updates_however_many_batches_one_has(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: list[int] = []
+
+    class Watched(ExitsObjective):
+        def __init__(self, *arguments: Any, alone: int, **keywords: Any) -> None:
+            seen.append(alone)
+            super().__init__(*arguments, alone=alone, **keywords)
+
+    monkeypatch.setattr(stage, "ExitsObjective", Watched)
+    task = tiny_task("text-classification")
+    source = make_checkpoint(tmp_path, task, layers=2)
+    settings = AdaptiveDepthSettings(method="dact", max_steps=2, batch_size=2, gradient_accumulation=3, exits_first=0.5)
+    stage.run(source, settings, make_context(tmp_path, task, source))
+    assert seen == [3]  # one update of two, of three batches each
+
+
 def test_dact_can_learn_its_exits_losses_too(tmp_path: Path) -> None:
     task = tiny_task("text-classification")
     source = make_checkpoint(tmp_path, task, layers=3)

@@ -50,5 +50,4 @@ class QuantizeSettings:
         """The data parts without which it cannot work."""
         from compressor.graph.passes.quantize.scheme import resolve
 
-        ranges = resolve(self, device).mode == "static" or self.smooth == "on"
-        return (*(["calibration"] if ranges else []), *(["search"] if self.max_drop is not None else []))
+        return ("calibration",) if resolve(self, device).mode == "static" or self.smooth == "on" else ()
