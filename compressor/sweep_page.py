@@ -20,7 +20,7 @@ from compressor.errors import ArtifactError
 from compressor.report import tables
 from compressor.report.entry import Entry
 from compressor.report.gather import told_apart
-from compressor.report.page import render, why_not
+from compressor.report.page import entry_of, render
 from compressor.report.verb import PAGE
 from compressor.sweep_jobs import Job
 
@@ -85,8 +85,8 @@ class Run:
                 continue
             same = sorted(manifest.command) == sorted(self.entry.command)
             if same or (ended is not None and manifest.request_key == ended.request_key):
-                found = Entry.from_manifest(manifest, folder=str(folder))
-                if not why_not(found):
+                found, _ = entry_of(manifest, folder=str(folder))
+                if found is not None:
                     return found
         if ended is None or ended.exit_code == 0:
             return self.entry

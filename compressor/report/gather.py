@@ -11,7 +11,7 @@ from compressor.artifact import manifest as manifests
 from compressor.artifact.write import REFUSED
 from compressor.errors import ArtifactError, RequestError
 from compressor.report.entry import Entry
-from compressor.report.page import why_not
+from compressor.report.page import entry_of
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,8 @@ def gather(places: Sequence[Path]) -> Gathered:
             same = (found.request_key, found.created, str(found.host.get("cpu")))
             if same in seen:
                 continue
-            entry = Entry.from_manifest(found, folder=str(folder))
-            reason = why_not(entry)
-            if reason:
+            entry, reason = entry_of(found, folder=str(folder))
+            if entry is None:
                 problems.append(f"{folder / manifests.NAME} is damaged: {reason}.")
                 continue
             seen.add(same)

@@ -31,6 +31,10 @@ MARKS = {"host": "other machine", "emulation": "emulated", "predicted": "predict
 _IN_DETAIL = ("p90_ms", "first_call_ms")
 """Figures that the table of many runs leaves out."""
 _REFUSED = "no artifact was written: "
+_ODD = (TypeError, ValueError, KeyError, AttributeError, ArithmeticError, jinja2.TemplateError)
+"""What odd values of a manifest raise, wherever they are used."""
+_HUGE = 1e15
+"""No figure of ours is as large, and no axis reaches so far."""
 _EXAMPLES = 2
 """Texts shown a run where a page has many."""
 
@@ -96,14 +100,29 @@ def render_run(manifest: Manifest, *, refused: str | None = None) -> str:
     return render([Entry.from_manifest(manifest, reason=(refused or "").removeprefix(_REFUSED))], title=manifest.title)
 
 
+def entry_of(manifest: Manifest, *, folder: str) -> tuple[Entry | None, str]:
+    """The entry of a manifest that others may have changed, or None and why it cannot be shown."""
+    try:
+        entry = Entry.from_manifest(manifest, folder=folder)
+    except _ODD as error:
+        return None, _in_short(error)
+    reason = why_not(entry)
+    return (None, reason) if reason else (entry, "")
+
+
 def why_not(entry: Entry) -> str:
     """Why an entry cannot be shown, as its manifest has odd values; empty where it can."""
     try:
         _environment().get_template("run.html.jinja").module.body(entry, "h3", _EXAMPLES)  # type: ignore[attr-defined]
         _json(_of_entries([entry]))
-    except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError, jinja2.TemplateError) as error:
-        return " ".join(f"{type(error).__name__}: {error}".split())[:200]
-    return ""
+        huge = next((name for name, figure in entry.figures.items() if not abs(figure.value) < _HUGE), None)
+    except _ODD as error:
+        return _in_short(error)
+    return f"{FIGURES[huge].label} is {entry.value(huge):g}" if huge else ""
+
+
+def _in_short(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
 @functools.cache

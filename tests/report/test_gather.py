@@ -51,6 +51,38 @@ def test_everything_that_can_be_read_is_shown(runs: Path) -> None:
     assert refused.reason == "max_metric_drop: 10, limit 1 points of accuracy"
 
 
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"teacher": {"metrics": {"accuracy": "x"}}}, "TypeError"),
+        ({"agreement": {"interval": [1]}}, "AttributeError"),
+        ({"agreement": {"interval": {"difference": "x"}}}, "TypeError"),
+        ({"metrics": {"accuracy": 1e308}}, "metric is 1e+308"),
+        ({"speed": {"artifact": {"round_p50_ms": ["a", "b"]}}}, "TypeError"),
+    ],
+    ids=str,
+)
+def test_a_manifest_with_an_odd_value_is_one_line_beside_the_others(
+    tmp_path: Path, changed: dict, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(tmp_path / "good", manifest())
+    put(tmp_path / "odd", manifest("odd"))
+    file = tmp_path / "odd" / "manifest.json"
+    file.write_text(json.dumps(laid_over(json.loads(file.read_text()), changed)))
+    assert main(["report", str(tmp_path), f"output={tmp_path / 'all.html'}"]) == 0
+    shown = capsys.readouterr()
+    assert "odd/manifest.json is damaged" in shown.err and said in shown.err
+    assert len(json.loads((tmp_path / "runs.json").read_text())["runs"]) == 1
+
+
+def laid_over(values: dict, changed: dict) -> dict:
+    """Values with some of them, however deep, replaced."""
+    return values | {
+        key: laid_over(values[key], one) if isinstance(one, dict) and isinstance(values.get(key), dict) else one
+        for key, one in changed.items()
+    }
+
+
 def test_a_copy_is_shown_once_and_twins_get_names(tmp_path: Path) -> None:
     one = manifest(seed=1)
     put(tmp_path / "a", one)
