@@ -84,7 +84,7 @@ def _speeds(
     own = sorted(row.inputs["input_ids"].index(separator) + 1 for row in features if _is_pair(row, separator))
     first = min(own[len(own) // 2], both - 1)
     states = np.random.default_rng(0).standard_normal((settings.batch_size, both, width), dtype=np.float32)
-    upper = {STATES: states, MASK: np.ones(states.shape[:2], np.int64)}
+    upper: dict[str, np.ndarray] = {STATES: states, MASK: np.ones(states.shape[:2], np.int64)}
     asking, reading = (inputs.of_length(features, length, settings.batch_size) for length in (first, both - first))
     rows = [
         measure.Row(_ASKING, files.lower, asking),

@@ -21,7 +21,7 @@ DEFAULT = "default"
 class Passage:
     """A text that `Predictor.read` has read: its windows with their tokens and the lower layers' states."""
 
-    read: Mapping[str, Any]
+    read: dict[str, Any]
 
     @property
     def size_bytes(self) -> int:

@@ -211,7 +211,10 @@ STAGES: dict[str, StageSpec] = {
             run="compressor.stages.low_rank.stage:run",
             version=1,
             reads=("calibration",),
-            refuses=("quantizers",),
+            refuses=(
+                "sparse",
+                "quantizers",
+            ),
             shape="compressor.stages.low_rank.shape:shape",
         ),
         StageSpec(
@@ -236,7 +239,7 @@ STAGES: dict[str, StageSpec] = {
             run="compressor.stages.share_layers.stage:run",
             version=1,
             reads=(),
-            refuses=("low_rank", "quantizers"),
+            refuses=("sparse", "low_rank", "quantizers"),
             shape="compressor.stages.share_layers.shape:shape",
         ),
         StageSpec(

@@ -52,7 +52,8 @@ def compare_halves(
             for part in (slice(0, end), slice(end - 1, None))
         )
         states = np.concatenate([first, second[:, 1:]], axis=1)
-        return run_upper({STATES: states, MASK: np.ones(states.shape[:2], np.int64)})
+        outputs: Outputs = run_upper({STATES: states, MASK: np.ones(states.shape[:2], np.int64)})
+        return outputs
 
     expected = [run_whole({name: np.asarray([values]) for name, values in row.inputs.items()}) for row in rows]
     found = [together(row) for row in rows]
