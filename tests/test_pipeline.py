@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from compressor.artifact.predictor import Predictor
 from compressor.cache import Cache
 from compressor.errors import (
     ArtifactExistsError,
@@ -310,3 +311,22 @@ def test_a_length_dial_that_cannot_be_turned_is_compared_at_its_only_setting(tmp
     parity = outcome.rows[-1].parity
     assert parity.cases and all("fixed" in case for case in parity.cases)
     assert parity.max_abs < 1e-3
+
+
+def test_pairs_of_texts_are_read_one_by_one(tmp_path: Path) -> None:
+    """`deformer` of a classifier, trained for int8 too: the halves are in the artifact and answer as the whole."""
+    for part, numbers in (("train", range(20)), ("dev", range(20, 28))):
+        rows = [f"the parcel number {n} came late,where is the parcel {n},delivery\n" for n in numbers]
+        (tmp_path / f"{part}.csv").write_text("text,pair,label\n" + "".join(rows))
+    data = [f"data.{part}={tmp_path / part}.csv" for part in ("train", "dev")]
+    more = ["data.pair_column=pair", "recipe.stages.qat={max_steps: 1, after: deformer}"]
+    asked = request("deformer", tmp_path / "out", "task=text-classification", "data=files", *data, *more)
+
+    outcome = run(asked)
+
+    predictor = Predictor(outcome.artifact, threads=1)
+    halves = predictor.manifest.halves
+    assert halves is not None and (halves.layers, halves.of_layers) == (3, 4)
+    kept = predictor.read("where is the parcel 3")
+    found, whole = predictor.ask(kept, "it came late"), predictor("it came late", pair="where is the parcel 3")
+    assert found["label"] == whole["label"] and found["score"] == pytest.approx(whole["score"], abs=0.05)

@@ -52,6 +52,14 @@ def test_a_recipe_gives_a_sound_artifact_of_every_task(recipe: str, task: str, e
     if manifest.depth is not None:
         assert manifest.depth.full_macs is not None and manifest.depth.mean_macs is not None
         assert manifest.depth.mean_macs <= manifest.depth.full_macs == manifest.stages[-1].macs
+    assert (manifest.halves is not None) == (recipe == "deformer")
+    if manifest.halves is not None:
+        assert (
+            manifest.halves.same >= 0.5
+            and sum(manifest.halves.sizes.values()) < 1.1 * (outcome.artifact / "model.onnx").stat().st_size
+        )
+        (found,) = [entry for entry in manifest.measurements if entry.name.startswith("latency p50 where")]
+        assert found.value is not None and found.value > 0
     teacher, artifact = manifest.stages
     assert artifact.size_bytes is not None and teacher.size_bytes is not None
     assert artifact.size_bytes < teacher.size_bytes
