@@ -318,4 +318,7 @@ def _rounded(value: float) -> float:
 
 def _fixed(value: float | None, digits: int = 2, scale: float = 1.0) -> str:
     """A number with so many digits after the point; a dash where there is none."""
-    return "–" if value is None else f"{value / scale:,.{digits}f}".replace(",", " ")
+    if value is None:
+        return "–"
+    text = f"{value / scale:,.{digits}f}".replace(",", " ")
+    return text if text.strip("-0. ") else text.removeprefix("-")  # no minus before nothing

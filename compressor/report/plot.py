@@ -44,9 +44,10 @@ def scatter(
     """
     if not dots:
         return ""
-    xs = [dot.x for dot in dots] + ([] if x_limit is None else [x_limit])
-    ys = [dot.y for dot in dots] + ([] if y_limit is None else [y_limit])
-    x_ticks, y_ticks = ticks(0.0 if min(xs) >= 0 else min(xs), max(xs)), ticks(min(ys), max(ys))
+    xs, ys = [min(0.0, *(dot.x for dot in dots)), *(dot.x for dot in dots)], [dot.y for dot in dots]
+    x_limit, y_limit = within(x_limit, xs), within(y_limit, ys)
+    xs, ys = xs + [one for one in [x_limit] if one is not None], ys + [one for one in [y_limit] if one is not None]
+    x_ticks, y_ticks = ticks(min(xs), max(xs)), ticks(min(ys), max(ys))
     right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
 
     def across(value: float) -> float:
@@ -91,6 +92,15 @@ def scatter(
             else f'<g role="img" aria-label="{label}">{inside}</g>'
         )
     return "".join(parts)
+
+
+def within(limit: float | None, values: Sequence[float]) -> float | None:
+    """A limit that is to be drawn; None for one so far from all values that it would press them together."""
+    if limit is None:
+        return None
+    low, high = min(values), max(values)
+    reach = 2 * max(high - low, 0.1 * abs(high))
+    return limit if low - reach <= limit <= high + reach else None
 
 
 def front(points: Sequence[tuple[float, float]], *, more_is_better: bool = True) -> list[tuple[float, float]]:

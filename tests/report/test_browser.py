@@ -187,6 +187,7 @@ def test_limits_of_an_advice_are_lines(browser: Any, pages: Path) -> None:
         names = page.eval_on_selector_all("#plot .limit-name", "all => all.map((one) => one.textContent)")
         assert names == ["at most 20", "at least 80"]
         assert page.locator("#plot .dot.hollow").count() >= 3
+        assert not page.locator("[data-filter=data]").is_visible(), "there is one data alone"
         page.select_option("#x", "size_mb")
         assert page.locator("#plot line.limit").count() == 1
 

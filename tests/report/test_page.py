@@ -12,7 +12,7 @@ import pytest
 from compressor.artifact.manifest import StageRow
 from compressor.report import details
 from compressor.report.entry import Entry, Figure
-from compressor.report.page import render, render_run, why_not
+from compressor.report.page import _fixed, render, render_run, why_not
 from compressor.report.plot import Dot, front, histogram, scatter, spread, ticks
 from tests.report.made import manifest, many, without
 
@@ -186,9 +186,16 @@ def test_marks_lie_where_they_belong() -> None:
     xs = [float(x) for x in re.findall(r'<path class="dot[^"]*" d="M([\d.]+)', svg)]
     assert xs[0] < xs[1] and "x&lt;" in svg and "b&lt;" in svg and "hollow" in svg
     assert re.search(r'<text x="544.0"[^>]*>20</text>', svg), "the limit widens the axis"
+    far = scatter([Dot(1, 0, "a"), Dot(10, 5, "b")], x_label="x", y_label="y", x_limit=1000.0, y_limit=-90.0)
+    assert 'class="limit"' not in far and ">1000</text>" not in far, "or is left out, where it would press all together"
     flat = scatter([Dot(0, 3, "a"), Dot(0, 3, "b")], x_label="x", y_label="y")
     assert "nan" not in flat and "inf" not in flat
     assert ticks(0, 9.2) == [0, 2, 4, 6, 8, 10]
+
+
+def test_there_is_no_minus_before_nothing() -> None:
+    assert [_fixed(value) for value in (-0.001, -0.0, 0.0, -0.01, None)] == ["0.00", "0.00", "0.00", "-0.01", "–"]
+    assert _fixed(-1234.5, 1) == "-1 234.5" and _fixed(-0.4, 0) == "0"
 
 
 def test_histograms_hold_every_time() -> None:

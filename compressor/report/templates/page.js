@@ -194,9 +194,16 @@
       return;
     }
     const [xs, ys] = [list.map((one) => one.x), list.map((one) => one.y)];
-    if (xName in limits) xs.push(limits[xName]);
-    if (yName in limits) ys.push(limits[yName]);
-    const xTicks = ticks(Math.min(0, ...xs), Math.max(...xs), width < 460 ? 4 : 7);
+    xs.push(Math.min(0, ...xs));
+    const near = (name, values) => {
+      const [low, high] = [Math.min(...values), Math.max(...values)];
+      const reach = 2 * Math.max(high - low, 0.1 * Math.abs(high));
+      return name in limits && low - reach <= limits[name] && limits[name] <= high + reach;
+    };
+    const [xLimit, yLimit] = [near(xName, xs), near(yName, ys)]; // one far from all marks would press them together
+    if (xLimit) xs.push(limits[xName]);
+    if (yLimit) ys.push(limits[yName]);
+    const xTicks = ticks(Math.min(...xs), Math.max(...xs), width < 460 ? 4 : 7);
     const yTicks = ticks(Math.min(...ys), Math.max(...ys), 5);
     const across = (value) => left + (value - xTicks[0]) / (xTicks[xTicks.length - 1] - xTicks[0]) * (right - left);
     const down = (value) => bottom - (value - yTicks[0]) / (yTicks[yTicks.length - 1] - yTicks[0]) * (bottom - top);
@@ -210,12 +217,12 @@
     const centre = (top + bottom) / 2;
     svg.append(draw("text", { class: "axis", x: (left + right) / 2, y: height - 7, "text-anchor": "middle" }, `${axes[xName].label}, ${axes[xName].unit}`));
     svg.append(draw("text", { class: "axis", x: 13, y: centre, "text-anchor": "middle", transform: `rotate(-90 13 ${centre})` }, `${yLabel}, ${axes[yName].unit}`));
-    if (xName in limits) {
+    if (xLimit) {
       const at = across(limits[xName]);
       svg.append(draw("line", { class: "limit", x1: at, x2: at, y1: top, y2: bottom }));
       svg.append(draw("text", { class: "limit-name", x: at + (at > width / 2 ? -5 : 5), y: top + 9, "text-anchor": at > width / 2 ? "end" : "start" }, `at most ${limits[xName]}`));
     }
-    if (yName in limits) {
+    if (yLimit) {
       const at = down(limits[yName]);
       svg.append(draw("line", { class: "limit", x1: left, x2: right, y1: at, y2: at }));
       svg.append(draw("text", { class: "limit-name", x: right, y: at - 5, "text-anchor": "end" }, `at ${axes[yName].more ? "least" : "most"} ${limits[yName]}`));
@@ -250,6 +257,8 @@
       (xName.endsWith("_ms") || xName.endsWith("_mb")) && xName !== "size_mb" && machines.size > 1
         ? ` Figures for ${machines.size} devices are in one plot: choose one above to compare like with like.` : "";
     const boards = new Set(list.map((one) => one.point.keys.data));
+    for (const [name, drawn] of [[xName, xLimit], [yName, yLimit]])
+      if (name in limits && !drawn) byId("more").textContent += ` The limit of ${limits[name]} ${axes[name].unit} lies far outside of the plot.`;
     if (yName === "metric" && boards.size > 1) byId("more").textContent += " The metrics are of different data: choose one above.";
   }
 
