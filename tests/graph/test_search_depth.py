@@ -14,7 +14,7 @@ import torch
 from compressor.errors import DialError, PassError, RequestError
 from compressor.graph import dial
 from compressor.graph.context import PassContext
-from compressor.graph.passes.search_depth.search import Point, choose
+from compressor.graph.passes.search_depth.search import Point, choose, standard_error
 from compressor.graph.passes.search_depth.settings import SearchDepthSettings
 from compressor.graph.registry import pass_spec, run_pass
 from compressor.progress import Silent
@@ -86,10 +86,22 @@ def test_what_it_cannot_work_on(tmp_path: Path) -> None:
     assert dial.depth_default(path) is None
 
 
+def test_a_loss_on_few_texts_has_to_be_sure() -> None:
+    lost = np.zeros(300)
+    lost[:3] = 100.0  # three texts of three hundred: one point, give or take 0.58
+    assert standard_error(lost) == pytest.approx(0.5755, abs=1e-3)
+    assert standard_error(np.zeros(300)) == 0.0
+    assert standard_error(lost[:1]) == 0.0
+
+
 def test_choose() -> None:
     full = Point(-2.0, 90.0, 6.0)
     points = [Point(0.0, 90.0, 5.0), Point(0.5, 89.6, 3.0), Point(0.9, 89.6, 3.0), Point(0.99, 80.0, 1.0)]
     assert choose(points, full, 0.5) == points[1]
     assert choose(points, full, 20.0) == points[3]
     assert choose(points[3:], full, 0.5) == points[3]
+    unsure = [replace(points[0], error=0.0), replace(points[1], error=0.2), replace(points[2], error=0.05)]
+    assert choose(unsure, full, 0.5, errors=1.0) == unsure[2]
+    assert choose(unsure, full, 0.5, errors=3.0) == unsure[0]
+    assert choose(unsure, full, 0.5) == unsure[1]
     assert choose([Point(0.9, 70.0, 2.0), Point(0.99, 80.0, 3.0)], full, 0.5).setting == 0.99

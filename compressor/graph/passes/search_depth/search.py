@@ -30,13 +30,16 @@ class Point:
     setting: float
     metric: float
     blocks: float
+    error: float = 0.0  # standard error of what it loses to a run of all layers, in points
 
 
 def run(source: Path, target: Path, settings: object, context: PassContext) -> PassResult:
     """Try values of the depth dial on `source`; write it to `target` with the chosen default and the table.
 
     A value is chosen by the metric over the search part of the data, on the graph as it is (quantized, fused), against
-    the same graph with all layers run. If every value loses more than `max_drop`, the one that loses least is taken.
+    the same graph with all layers run. The least of many losses that were measured on few texts is too good to be true,
+    so that a value is taken only where its loss and `errors` standard errors of it (paired, over texts) are at most
+    `max_drop`. If no value is within that, the one that loses least is taken.
 
     Raises:
         PassError: The graph cannot stop early.
@@ -63,28 +66,31 @@ def run(source: Path, target: Path, settings: object, context: PassContext) -> P
     windows = Windows(context.task, context.tokenizer, examples, inputs, settings.batch_size)
     metric_name = context.task.metric_names[0]
 
-    def measure(setting: float) -> Point:
+    def measure(setting: float) -> tuple[Point, np.ndarray]:
         extra = {name: np.asarray([setting], dtype=np.float32)}
         rows = windows.outputs(session, extra, also=(dial.BLOCKS_RUN,))
         predictions = context.task.decode(examples, windows.features, rows)
         blocks = float(np.mean([row[dial.BLOCKS_RUN] for row in rows]))
-        return Point(setting, context.task.score(examples, predictions)[metric_name], blocks)
+        point = Point(setting, context.task.score(examples, predictions)[metric_name], blocks)
+        return point, context.task.example_scores(examples, predictions)
 
     tried = _tried(settings, depth, family_of(config).layer_count(config))
     with context.progress.bar("searching the depth dial", len(tried) + 1) as bar:
-        full = measure(dial.NEVER[depth.method])
+        full, full_scores = measure(dial.NEVER[depth.method])
         points = []
         for setting in tried:
-            points.append(measure(setting))
+            point, scores = measure(setting)
+            points.append(replace(point, error=standard_error(full_scores - scores)))
             bar.advance(
                 1, f"{name} {setting:g}: {metric_name} {points[-1].metric:.2f} at {points[-1].blocks:.2f} layers"
             )
-    chosen = choose(points, full, settings.max_drop)
-    within = chosen.metric >= full.metric - settings.max_drop
+    chosen = choose(points, full, settings.max_drop, settings.errors)
+    within = chosen in within_drop(points, full, settings.max_drop, settings.errors)
     if not within:
         context.progress.line(
-            f"search_depth: no value loses at most {settings.max_drop} points; {name} {chosen.setting:g} loses least, "
-            f"{full.metric - chosen.metric:.2f}."
+            f"search_depth: no value is sure to lose at most {settings.max_drop} points on {len(examples)} texts; "
+            f"{name} {chosen.setting:g} loses least, {full.metric - chosen.metric:.2f} (standard error "
+            f"{chosen.error:.2f})."
         )
     table = [{"setting": point.setting, "metric": point.metric, "mean_blocks": point.blocks} for point in points]
     shutil.copyfile(source, target)
@@ -98,6 +104,7 @@ def run(source: Path, target: Path, settings: object, context: PassContext) -> P
         "mean_blocks": chosen.blocks,
         "full_blocks": full.blocks,
         "max_drop": settings.max_drop,
+        "error": chosen.error,
         "within_max_drop": within,
         "examples": len(examples),
         "table": table,
@@ -137,12 +144,22 @@ def _tried(settings: SearchDepthSettings, depth: AdaptiveDepth, layers: int) -> 
     return reachable or values[:1]
 
 
-def choose(points: Sequence[Point], full: Point, max_drop: float) -> Point:
-    """The point of fewest layers at most `max_drop` points below `full`; if there is none, the best one.
+def standard_error(differences: np.ndarray) -> float:
+    """Of the mean of paired differences [texts]."""
+    return float(np.std(differences, ddof=1) / np.sqrt(len(differences))) if len(differences) > 1 else 0.0
+
+
+def within_drop(points: Sequence[Point], full: Point, max_drop: float, errors: float) -> list[Point]:
+    """The points whose loss, with so many standard errors of it, is at most `max_drop` below `full`."""
+    return [point for point in points if full.metric - point.metric + errors * point.error <= max_drop]
+
+
+def choose(points: Sequence[Point], full: Point, max_drop: float, errors: float = 0.0) -> Point:
+    """The point of fewest layers that is within `max_drop` of `full`; if there is none, the best one.
 
     Among equals the one with the better metric.
     """
-    good = [point for point in points if point.metric >= full.metric - max_drop]
+    good = within_drop(points, full, max_drop, errors)
     if good:
         return min(good, key=lambda point: (point.blocks, -point.metric))
     return max(points, key=lambda point: (point.metric, -point.blocks))

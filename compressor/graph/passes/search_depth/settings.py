@@ -18,6 +18,7 @@ class SearchDepthSettings:
     """The depth dial's default: the value of fewest layers that loses at most `max_drop` to a run of all layers."""
 
     max_drop: NonNegative = 0.5  # points of the primary metric below the same graph with all layers run
+    errors: NonNegative = 1.0  # standard errors of that loss which have to fit in too; 0: as it was measured
     candidates: list[NonNegative] | None = None  # values of the dial that are tried; None: some of the method's range
     samples: Count | None = None  # examples of the search part that are used; None: all
     batch_size: Count = 8  # texts a run; fewer where their lengths differ
