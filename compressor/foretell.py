@@ -14,6 +14,7 @@ from compressor.errors import DeviceError, RequestError
 from compressor.graph.passes.quantize.requirements import check_trained
 from compressor.graph.passes.quantize.scheme import resolve
 from compressor.graph.passes.quantize_weights.requirements import check_device, check_structure
+from compressor.graph.passes.search_depth.settings import values_to_try
 from compressor.graph.passes.set_lengths.settings import configuration
 from compressor.models.dial import validate_keep
 from compressor.models.families import family_of
@@ -75,6 +76,8 @@ def refuse_the_impossible(request: Request, teacher: Mapping[str, Any], *, to_me
         if entry.spec.name == "set_lengths":
             layers = family_of(final).layer_count(final)
             validate_keep(configuration(entry.settings.keep, layers), layers)
+        if entry.spec.name == "search_depth" and (depth := Structure.from_config(final).adaptive_depth):
+            values_to_try(entry.settings, depth, family_of(final).layer_count(final))
         if entry.spec.name == "quantize":
             resolve(entry.settings, request.device)
         if Structure.from_config(final).quantizers is not None:

@@ -120,7 +120,7 @@ PASSES: dict[str, PassSpec] = {
             changes="speed (chooses the dial's default)",
             settings="compressor.graph.passes.search_depth.settings:SearchDepthSettings",
             run="compressor.graph.passes.search_depth.search:run",
-            version=1,
+            version=2,
             reads=("search",),
         ),
         PassSpec(

@@ -43,7 +43,7 @@ def test_the_default_is_the_cheapest_value_within_the_loss(method: str, kind: st
     result = searched(path, source, tmp_path, max_drop=100.0)
     notes = result.notes
     assert notes["mean_blocks"] == min(row["mean_blocks"] for row in notes["table"])
-    assert notes["mean_blocks"] < notes["full_blocks"] and notes["within_max_drop"]
+    assert notes["mean_blocks"] < notes["full_blocks"] and notes["saves"]
     assert dial.depth_default(result.path) == pytest.approx(notes["setting"])
     assert dial.read_depth_table(result.path) == notes["table"]
     inputs = [entry.name for entry in onnx.load(result.path).graph.input]
@@ -70,6 +70,27 @@ def test_given_candidates_are_tried(tmp_path: Path) -> None:
     path, source = exported(adaptive("pabee"), tmp_path)
     with pytest.raises(RequestError, match="candidates: patience 9 needs 10 exits or more"):
         searched(path, source, tmp_path, candidates=[1, 9])
+
+
+@pytest.mark.parametrize("method", METHODS)
+@torch.no_grad()
+def test_all_layers_run_where_no_loss_is_small_enough(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, source = exported(adaptive(method), tmp_path)
+    monkeypatch.setattr("compressor.graph.passes.search_depth.search.standard_error", lambda differences: 1000.0)
+    result = searched(path, source, tmp_path, max_drop=0.5)
+    notes = result.notes
+    assert notes["setting"] == notes["table"][-1]["setting"] and notes["chosen_metric"] == notes["full_metric"]
+    ids, mask = ragged()
+    by_itself, blocks = run(result.path, ids, mask)
+    whole, _ = run(path, ids, mask, **{DIALS[method]: [dial.NEVER[method]]})
+    if method == "dact":  # its margin 0 may stop where no answer can change any more
+        assert notes["setting"] == 0.0
+        np.testing.assert_array_equal(by_itself.argmax(-1), whole.argmax(-1))
+    else:
+        assert not notes["saves"] and notes["mean_blocks"] == notes["full_blocks"] == blocks.min()
+        np.testing.assert_array_equal(by_itself, whole)
 
 
 @torch.no_grad()
@@ -99,9 +120,8 @@ def test_choose() -> None:
     points = [Point(0.0, 90.0, 5.0), Point(0.5, 89.6, 3.0), Point(0.9, 89.6, 3.0), Point(0.99, 80.0, 1.0)]
     assert choose(points, full, 0.5) == points[1]
     assert choose(points, full, 20.0) == points[3]
-    assert choose(points[3:], full, 0.5) == points[3]
+    assert choose(points[3:], full, 0.5) is None
     unsure = [replace(points[0], error=0.0), replace(points[1], error=0.2), replace(points[2], error=0.05)]
     assert choose(unsure, full, 0.5, errors=1.0) == unsure[2]
     assert choose(unsure, full, 0.5, errors=3.0) == unsure[0]
     assert choose(unsure, full, 0.5) == unsure[1]
-    assert choose([Point(0.9, 70.0, 2.0), Point(0.99, 80.0, 3.0)], full, 0.5).setting == 0.99

@@ -15,12 +15,12 @@ from compressor.errors import PassError, RequestError
 from compressor.graph import dial
 from compressor.graph.context import PassContext, PassResult
 from compressor.graph.files import load, save
-from compressor.graph.passes.search_depth.settings import CANDIDATES, SearchDepthSettings
+from compressor.graph.passes.search_depth.settings import SearchDepthSettings, values_to_try
 from compressor.graph.passes.session import open_session
 from compressor.graph.passes.windows import Windows
 from compressor.models.config_file import read_config
 from compressor.models.families import family_of
-from compressor.models.structure import AdaptiveDepth, Structure, refused_setting
+from compressor.models.structure import DepthMethod, Structure
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def run(source: Path, target: Path, settings: object, context: PassContext) -> P
     A value is chosen by the metric over the search part of the data, on the graph as it is (quantized, fused), against
     the same graph with all layers run. The least of many losses that were measured on few texts is too good to be true,
     so that a value is taken only where its loss and `errors` standard errors of it (paired, over texts) are at most
-    `max_drop`. If no value is within that, the one that loses least is taken.
+    `max_drop`. If no value is within that, the default is one that loses nothing: all layers run, or DACT's promise.
 
     Raises:
         PassError: The graph cannot stop early.
@@ -74,24 +74,24 @@ def run(source: Path, target: Path, settings: object, context: PassContext) -> P
         point = Point(setting, context.task.score(examples, predictions)[metric_name], blocks)
         return point, context.task.example_scores(examples, predictions)
 
-    tried = _tried(settings, depth, family_of(config).layer_count(config))
-    with context.progress.bar("searching the depth dial", len(tried) + 1) as bar:
+    values = values_to_try(settings, depth, family_of(config).layer_count(config))
+    with context.progress.bar("searching the depth dial", len(values) + 1) as bar:
         full, full_scores = measure(dial.NEVER[depth.method])
         points = []
-        for setting in tried:
+        for setting in values:
             point, scores = measure(setting)
             points.append(replace(point, error=standard_error(full_scores - scores)))
             bar.advance(
                 1, f"{name} {setting:g}: {metric_name} {points[-1].metric:.2f} at {points[-1].blocks:.2f} layers"
             )
     chosen = choose(points, full, settings.max_drop, settings.errors)
-    within = chosen in within_drop(points, full, settings.max_drop, settings.errors)
-    if not within:
+    if chosen is None:
+        chosen, _ = measure(_harmless(depth.method, full.blocks))
         context.progress.line(
-            f"search_depth: no value is sure to lose at most {settings.max_drop} points on {len(examples)} texts; "
-            f"{name} {chosen.setting:g} loses least, {full.metric - chosen.metric:.2f} (standard error "
-            f"{chosen.error:.2f})."
+            f"search_depth: no value is sure to lose at most {settings.max_drop} points on {len(examples)} texts, so "
+            f"that the default is one that loses nothing{_nearest(points, full, name)}."
         )
+        points.append(chosen)
     table = [{"setting": point.setting, "metric": point.metric, "mean_blocks": point.blocks} for point in points]
     shutil.copyfile(source, target)
     dial.set_depth_default(target, chosen.setting)
@@ -105,7 +105,7 @@ def run(source: Path, target: Path, settings: object, context: PassContext) -> P
         "full_blocks": full.blocks,
         "max_drop": settings.max_drop,
         "error": chosen.error,
-        "within_max_drop": within,
+        "saves": chosen.blocks < full.blocks,
         "examples": len(examples),
         "table": table,
     }
@@ -126,24 +126,6 @@ def _session(source: Path, target: Path, context: PassContext) -> onnxruntime.In
         copy.unlink()
 
 
-def _tried(settings: SearchDepthSettings, depth: AdaptiveDepth, layers: int) -> list[float]:
-    """The values, in order; of the method's own patiences those that the exits can reach.
-
-    Raises:
-        RequestError: a candidate of the recipe is out of range, or no layer could stop there.
-    """
-    values = sorted(set(settings.candidates or CANDIDATES[depth.method]))
-    reachable = []
-    for value in values:
-        refusal = refused_setting(depth.method, value)
-        unreachable = replace(depth, setting=value).impossible(layers)
-        if settings.candidates and (refusal or unreachable):
-            raise RequestError(f"search_depth: candidates: {refusal or unreachable}")
-        if not unreachable:
-            reachable.append(value)
-    return reachable or values[:1]
-
-
 def standard_error(differences: np.ndarray) -> float:
     """Of the mean of paired differences [texts]."""
     return float(np.std(differences, ddof=1) / np.sqrt(len(differences))) if len(differences) > 1 else 0.0
@@ -154,12 +136,22 @@ def within_drop(points: Sequence[Point], full: Point, max_drop: float, errors: f
     return [point for point in points if full.metric - point.metric + errors * point.error <= max_drop]
 
 
-def choose(points: Sequence[Point], full: Point, max_drop: float, errors: float = 0.0) -> Point:
-    """The point of fewest layers that is within `max_drop` of `full`; if there is none, the best one.
-
-    Among equals the one with the better metric.
-    """
+def choose(points: Sequence[Point], full: Point, max_drop: float, errors: float = 0.0) -> Point | None:
+    """The point of fewest layers that is within `max_drop` of `full`, among equals the one with the better metric."""
     good = within_drop(points, full, max_drop, errors)
-    if good:
-        return min(good, key=lambda point: (point.blocks, -point.metric))
-    return max(points, key=lambda point: (point.metric, -point.blocks))
+    return min(good, key=lambda point: (point.blocks, -point.metric)) if good else None
+
+
+def _harmless(method: DepthMethod, layers: float) -> float:
+    """The value at which no answer changes, as one would write it: no margin, no entropy, as much patience."""
+    return layers if method == "pabee" else 0.0
+
+
+def _nearest(points: Sequence[Point], full: Point, name: str) -> str:
+    if not points:
+        return ""
+    best = max(points, key=lambda point: (point.metric, -point.blocks))
+    return (
+        f"; {name} {best.setting:g} loses least, {full.metric - best.metric:.2f} (standard error {best.error:.2f}), "
+        f"at {best.blocks:.2f} layers"
+    )
