@@ -14,6 +14,7 @@ import onnxruntime
 import pytest
 import torch
 
+from compressor.devices import profiles
 from compressor.errors import RequestError
 from compressor.foretell import refuse_the_impossible
 from compressor.graph.context import PassContext
@@ -21,6 +22,7 @@ from compressor.graph.export import export
 from compressor.graph.halves import cut
 from compressor.graph.passes.fuse.settings import FuseSettings
 from compressor.graph.passes.nodes import all_nodes, integer_products
+from compressor.graph.passes.quantize.requirements import check_trained
 from compressor.graph.passes.quantize.settings import QuantizeSettings
 from compressor.graph.registry import pass_spec, run_pass
 from compressor.models import checkpoint
@@ -164,6 +166,13 @@ def test_pairs_stay_where_the_device_reads_them(trained: Checkpoint, tmp_path: P
     symmetric = dataclasses.replace(context, device=context_of(trained, activation_symmetric=True).device)
     with pytest.raises(RequestError, match="wants signed or symmetric activations"):
         run_pass(pass_spec("quantize"), fused, tmp_path / "no.onnx", QuantizeSettings(layout="qdq"), symmetric)
+
+
+def test_a_device_of_another_number_format_is_named() -> None:
+    jetson = profiles.load("jetson", [Path(__file__).parents[3] / "conf" / "device"])
+    with pytest.raises(RequestError, match="the device 'jetson' is fast at float16, and the stage qat trains for int8"):
+        check_trained(QuantizeSettings(), jetson)
+    check_trained(QuantizeSettings(layout="integer"), jetson)
 
 
 @pytest.mark.parametrize(

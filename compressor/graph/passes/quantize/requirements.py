@@ -25,6 +25,11 @@ def check_trained(settings: QuantizeSettings, device: DeviceProfile) -> None:
             )
     scheme = resolve(settings, device)
     if scheme.layout == "qdq" and (scheme.activation_symmetric or scheme.activation_signed):
+        if not device.number_format.endswith("int8"):
+            raise RequestError(
+                f"quantize: the device '{device.name}' is fast at {device.number_format}, and the stage qat trains for "
+                "int8: leave the stage out, or choose layout: integer for an int8 file all the same."
+            )
         raise RequestError(
             "quantize: this device wants signed or symmetric activations, and those that the stage qat trains have a "
             "zero point of their own: leave the stage out, or choose layout: integer."
