@@ -80,7 +80,7 @@ def prepare(request: Request, cache: Cache, progress: Progress) -> tuple[Steps, 
     remember(request, cache, data)
     teacher = find_teacher(request, cache)
     config = read_config(teacher.path)
-    labels = labels_for(config, request.task, data.labels)
+    labels = labels_for(config, request.task, data.labels, request.data)
     if not made_for(config, request.task):
         require_learnable(data)
     task = make_task(request.task, request.features, labels, multi_label=data.multi_label)

@@ -106,7 +106,7 @@ def make_plan(request: Request) -> Plan:
     config = teacher_config(request)
     refuse_the_impossible(request, config, to_measure=False)
     memo = recall(request, cache)
-    labels = labels_for(config, request.task, memo.labels if memo else ())
+    labels = labels_for(config, request.task, memo.labels if memo else (), request.data)
     before = [] if made_for(config, request.task) else [teacher_stage()]
     fingerprints = memo.fingerprints if memo else dict.fromkeys(("train", "calibration", "search", "dev"), "unknown")
     keys = Keys(request, labels, fingerprints)

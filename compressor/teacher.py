@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from compressor.cache import Cache, make_key
-from compressor.config.run import LABEL_TASKS, TaskName
+from compressor.config.run import LABEL_TASKS, DataSettings, TaskName
 from compressor.data.splits import Splits
 from compressor.errors import DataError, TaskError
 from compressor.keys import file_fingerprint, folder_fingerprint, versions
@@ -79,18 +79,23 @@ def made_for(config: Mapping[str, Any], task: TaskName) -> bool:
     return any(str(name).endswith(_HEADS[task]) for name in config.get("architectures") or ())
 
 
-def labels_for(config: Mapping[str, Any], task: TaskName, data_labels: Sequence[str]) -> tuple[str, ...]:
+def labels_for(
+    config: Mapping[str, Any], task: TaskName, data_labels: Sequence[str], data: DataSettings
+) -> tuple[str, ...]:
     """Label names in the order of the model's outputs: the teacher's, if it has a head that knows the data's.
 
-    Raises `TaskError` for labels of the data that the teacher's head does not know.
+    Raises `TaskError` for labels of the data that the teacher's head does not know; `data` is where they came from.
     """
     known = labels_of(config) if made_for(config, task) and task in LABEL_TASKS else ()
     unknown = [label for label in data_labels if label not in known]
     if known and unknown:
+        from compressor.data.files import header_note
+
+        note = header_note(data, task, unknown)
         raise TaskError(
             f"the teacher does not know the label '{unknown[0]}' of the data ({len(unknown)} of {len(data_labels)} "
             f"are unknown; it has {', '.join(known[:10])}): choose another teacher (teacher.path=...), or one without "
-            "a head. The demo's own teacher knows the demo's labels alone."
+            f"a head. The demo's own teacher knows the demo's labels alone. {note}".rstrip()
         )
     return known or tuple(data_labels)
 

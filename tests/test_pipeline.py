@@ -117,6 +117,8 @@ def test_a_device_that_must_be_here_and_is_not(tmp_path: Path) -> None:
 IMPOSSIBLE = [
     ("qualaminilm", ["~recipe.stages.length_adaptive"], "search_lengths needs a length dial"),
     ("int8", ["+recipe.passes.search_depth={}"], "search_depth needs a model that can stop early"),
+    ("dact_bert", ["recipe.passes.search_depth.candidates=[2.0]"], "candidates: 2 is no margin"),
+    ("pabee", ["recipe.passes.search_depth.candidates=[9]"], "candidates: patience 9 needs 10 exits"),
     ("int8", ["recipe.passes.half.pass=cast"], "either int8 or float16"),
     ("int4", ["recipe.passes.int8.pass=quantize"], "quantize and quantize_weights take all but one out"),
     ("int4", ["device.runtime_version='1.14'"], "4 bits need ONNX Runtime 1.17"),
@@ -245,6 +247,9 @@ def test_labels_that_the_teacher_does_not_know(tmp_path: Path) -> None:
     asked = request("int8", tmp_path, "task=text-classification", "data=files", f"data.dev={dev}")
 
     with pytest.raises(TaskError, match="the teacher does not know the label 'weather'"):
+        run(asked)
+    dev.write_text("foo,bar\n" + "".join(f"the parcel number {n} came late,delivery\n" for n in range(6)))
+    with pytest.raises(TaskError, match="label 'bar' .*The first line of .*dev.csv was read as data: .*header=true"):
         run(asked)
 
 

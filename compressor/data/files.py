@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from compressor.config.paths import expanded
 from compressor.config.run import LABEL_TASKS, TEXT_TASKS, DataSettings, TaskName
 from compressor.data.formats import conll, json_file
 from compressor.data.formats.json_lines import read_json_lines
-from compressor.data.formats.tables import read_table
+from compressor.data.formats.tables import read_table, unnamed_header
 from compressor.data.presence import divide, require_data
 from compressor.data.reading import read_text
 from compressor.data.records import LabelNames, to_examples
@@ -95,6 +96,19 @@ def read_examples(
     if not examples:
         raise DataError(f"{where}: there is not one example in it.")
     return examples
+
+
+def header_note(settings: DataSettings, task: TaskName, labels: Sequence[str]) -> str:
+    """What to say of unknown labels of which one stands in a table's first line alone, as a header would; or ""."""
+    if settings.source != "files":
+        return ""
+    for path in [divide(location)[0] for location in (settings.train, settings.dev) if location]:
+        kind = _format(path, settings)
+        if kind in ("csv", "tsv"):
+            note = unnamed_header(read_text(path), str(path), settings, task, labels, tabs=kind == "tsv")
+            if note:
+                return note
+    return ""
 
 
 def _read_json(

@@ -35,7 +35,7 @@ def require_readable(path: Path) -> None:
     try:
         path.open("rb").close()
     except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist{_nearest(path)}.") from error
+        raise DataError(f"{path} does not exist{_nearest(path)}") from error
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
 
@@ -62,6 +62,6 @@ def _nearest(path: Path) -> str:
     try:
         names = [entry.name for entry in path.parent.iterdir()]
     except OSError:
-        return f" (nor does the folder {path.parent})"
+        return f" (nor does the folder {path.parent})."
     close = difflib.get_close_matches(path.name, names, n=1)
-    return f"; did you mean '{close[0]}'?" if close else ""
+    return f"; did you mean '{close[0]}'?" if close else "."

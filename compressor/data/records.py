@@ -26,6 +26,7 @@ class Record:
 
     fields: Mapping[str, Any]
     where: str
+    note: str = ""  # what to say behind an error about its label: whether it may be a header, say
 
 
 class LabelNames:
@@ -35,8 +36,8 @@ class LabelNames:
         """`names` is empty where labels are taken as they are; `where` names the list in errors."""
         self.names, self.where = tuple(names), where
 
-    def name(self, value: Any, where: str) -> str:
-        """A known name as it is, a number by its place in the list; raises `DataError` for anything else."""
+    def name(self, value: Any, where: str, note: str = "") -> str:
+        """A known name as it is, a number by its place in the list; raises `DataError` (with `note`) for the rest."""
         text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
         if value is None or not text:
             raise DataError(f"{where}: the label is empty.")
@@ -45,7 +46,8 @@ class LabelNames:
         place = whole_number(text)
         if place is not None and place < len(self.names):
             return self.names[place]
-        raise DataError(f"{where}: the label '{text:.80}' is not among the {len(self.names)} labels of {self.where}.")
+        known = f"the {len(self.names)} labels of {self.where}"
+        raise DataError(f"{where}: the label '{text:.80}' is not among {known}. {note}".rstrip())
 
 
 def to_examples(records: Sequence[Record], settings: DataSettings, task: TaskName, labels: LabelNames) -> list[Example]:
@@ -126,17 +128,17 @@ def _text(
         chosen = value
     elif separator is not None:
         chosen = [part for part in str(value).split(separator) if part.strip()]
-    names = tuple(labels.name(part, record.where) for part in chosen)
+    names = tuple(labels.name(part, record.where, record.note) for part in chosen)
     return TextExample(text_field(record, text), text_field(record, pair) if pair else None, names)
 
 
 def _scored(record: Record, text: str, pair: str | None, label: str) -> ScoredExample:
-    score = _finite_number(field(record, label), f"{record.where}: the label")
+    score = _finite_number(field(record, label), f"{record.where}: the label", record.note)
     return ScoredExample(text_field(record, text), text_field(record, pair) if pair else None, score)
 
 
-def _finite_number(value: Any, what: str) -> float:
-    """The number that a field holds, as a number or as text; raises `DataError` for anything else."""
+def _finite_number(value: Any, what: str, note: str) -> float:
+    """The number that a field holds, as a number or as text; raises `DataError` (with `note`) for anything else."""
     text = str(value).strip()
     if not text:
         raise DataError(f"{what} is empty.")
@@ -147,7 +149,7 @@ def _finite_number(value: Any, what: str) -> float:
     except (ValueError, OverflowError) as error:
         raise DataError(
             f"{what} '{text:.80}' is not a number, which text-regression needs: name another column by "
-            "data.label_column, or use task=text-classification for labels that are names."
+            f"data.label_column, or use task=text-classification for labels that are names. {note}".rstrip()
         ) from error
     if not math.isfinite(number):
         raise DataError(f"{what} '{text:.80}' is not a finite number: correct or remove the row.")

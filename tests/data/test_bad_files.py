@@ -12,6 +12,7 @@ import pytest
 
 from compressor.config.run import DataSettings
 from compressor.data import load
+from compressor.data.files import header_note
 from compressor.errors import DataError
 
 QA, TEXT, TOKENS = "question-answering", "text-classification", "token-classification"
@@ -31,7 +32,7 @@ def refused(message: str, task: Any, path: str | Path, **settings: Any) -> None:
 
 def test_missing_files(tmp_path: Path, write: Callable[[str, str], str]) -> None:
     write("train.csv", "text,label\na,b\n")
-    refused("does not exist; did you mean 'train.csv'", TEXT, tmp_path / "tran.csv")
+    refused(r"does not exist; did you mean 'train.csv'\?$", TEXT, tmp_path / "tran.csv")
     refused("nor does the folder", TEXT, tmp_path / "nowhere" / "d.csv")
     refused("cannot be read: Is a directory", TEXT, tmp_path, format="csv")
 
@@ -114,6 +115,7 @@ def test_answers_that_are_not_in_their_context(squad_file: Callable[..., str]) -
 
 
 def test_tables(write: Callable[[str, str], str]) -> None:
+    refused("d.csv, line 3: 1 field where", TEXT, write("d.csv", "text,label\na,b\na\n"))
     refused("d.csv, line 3: 3 fields where the first line has 2", TEXT, write("d.csv", "text,label\na,b\na,b,c\n"))
     refused("d.csv, line 2: the row that begins here cannot be read", TEXT, write("d.csv", 'text,label\n"a,b\nc,d\n'))
     refused("d.csv, line 1: two columns have the same name", TEXT, write("d.csv", "text,text\na,b\n"))
@@ -204,3 +206,27 @@ def test_train_and_dev(write: Callable[[str, str], str]) -> None:
         train=write("copy.csv", "text,label\na,b\n"),
         name="d.csv",
     )
+
+
+def test_a_first_line_that_may_be_a_header(write: Callable[[str, str], str]) -> None:
+    hint = "The first line of .*d.csv was read as data: if it names the columns, set data.header=true"
+    names = write("labels.txt", "good\nbad\n")
+    refused(f"line 1: the label 'bar' is not among .*{hint}", TEXT, write("d.csv", "foo,bar\na,good\n"), labels=names)
+    refused(f"line 1: the label 'bar' is not a number.*{hint}", "text-regression", write("d.csv", "foo,bar\na,1\n"))
+    for text, settings in (("foo,good\na,bar\n", {}), ("foo,bar\na,good\n", {"header": False})):
+        with pytest.raises(DataError, match=r"'bar' is not among the 2 labels of .*labels.txt\.$"):
+            read(TEXT, write("d.csv", text), labels=names, **settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("foo,bar\na,x\nb,x\n", True),
+        ("a,bar\nb,bar\n", False),  # a label like any other
+        ("text,label\na,bar\n", False),
+        ("foo,x\na,bar\n", False),
+    ],
+)
+def test_a_label_that_stands_in_the_first_line_alone(text: str, said: bool, write: Callable[[str, str], str]) -> None:
+    settings = DataSettings(source="files", dev=write("d.csv", text))
+    assert ("data.header=true" in header_note(settings, TEXT, ["bar"])) is said

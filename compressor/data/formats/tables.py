@@ -11,6 +11,10 @@ from compressor.data.records import PAIR_COLUMNS, TEXT_COLUMNS, Record, label_co
 from compressor.errors import DataError
 
 LARGEST_FIELD = 2**31 - 1
+_NOTE = (
+    "The first line of {where} was read as data: if it names the columns, set data.header=true with "
+    "data.text_column=NAME and data.label_column=NAME."
+)
 
 
 def read_table(text: str, where: str, settings: DataSettings, task: TaskName, *, tabs: bool) -> list[Record]:
@@ -20,6 +24,7 @@ def read_table(text: str, where: str, settings: DataSettings, task: TaskName, *,
     than the first one and for a quote that never ends.
     """
     rows = list(_rows(text, where, tabs=tabs))
+    note = _NOTE.format(where=where) if settings.header is None else ""
     columns: Sequence[str] = [str(number) for number in range(len(rows[0][1]))]
     if _has_header(rows[0][1], settings, task):
         columns = [column.strip() for column in rows.pop(0)[1]]
@@ -30,9 +35,22 @@ def read_table(text: str, where: str, settings: DataSettings, task: TaskName, *,
     records = []
     for line, row in rows:
         if len(row) != len(columns):
-            raise DataError(f"{where}, line {line}: {len(row)} fields where the first line has {len(columns)}.")
-        records.append(Record(dict(zip(columns, row, strict=True)), f"{where}, line {line}"))
+            fields = "1 field" if len(row) == 1 else f"{len(row)} fields"
+            raise DataError(f"{where}, line {line}: {fields} where the first line has {len(columns)}.")
+        records.append(Record(dict(zip(columns, row, strict=True)), f"{where}, line {line}", note if line == 1 else ""))
     return records
+
+
+def unnamed_header(
+    text: str, where: str, settings: DataSettings, task: TaskName, labels: Sequence[str], *, tabs: bool
+) -> str:
+    """What to say where one of these unknown labels stands in the first line alone, which was read as data; or ""."""
+    (_, first), *rows = _rows(text, where, tabs=tabs)
+    if settings.header is not None or _has_header(first, settings, task):
+        return ""
+    elsewhere = {field.strip() for _, row in rows for field in row}
+    alone = {field.strip() for field in first} - elsewhere
+    return _NOTE.format(where=where) if alone & set(labels) else ""
 
 
 def _rows(text: str, where: str, *, tabs: bool) -> Iterator[tuple[int, list[str]]]:
