@@ -126,7 +126,7 @@ def _measurements(steps: Steps, artifact: Row, teacher: Row) -> list[Measurement
     if speed is None:
         return found
     how = (
-        f"{speed.length} real tokens, batch {speed.batch_size}, {speed.threads} threads, {speed.rounds} rounds of "
+        f"{speed.taken_with()}, batch {speed.batch_size}, {speed.threads} threads, {speed.rounds} rounds of "
         f"{speed.runs} runs after warm-up, each in a fresh process, {', '.join(speed.providers)}"
     )
     values: list[tuple[str, float | None, str]] = [

@@ -127,10 +127,16 @@ def show_rows(rows: Sequence[Row], verdicts: Sequence[Verdict]) -> None:
     """The table of a run with what its latencies are, and the gates."""
     console = out()
     console.print(rows_table(rows))
-    first = next((row.speed for row in rows if row.speed), None)
-    if first is not None:
-        where = f"Latency: p50 of {first.length} real tokens, batch {first.batch_size}, {first.threads} threads"
-        console.print(Text(f"{where}; measured on {first.measured_on}."))
+    last = next((row.speed for row in reversed(rows) if row.speed), None)
+    if last is not None:
+        where = f"Latency: p50 of {last.taken_with()}, batch {last.batch_size}, {last.threads} threads"
+        console.print(Text(f"{where}; measured on {last.measured_on}."))
+    blocks = rows[-1].evaluation.blocks_run
+    if blocks is not None:
+        mean = f"{sum(blocks) / len(blocks):.2f}"
+        console.print(
+            Text(f"Layers: all held-out texts needed {mean} in the mean; the artifact's MMACs are their mean.")
+        )
     for line in _doubts(rows):
         console.print(Text(line))
     show_verdicts(verdicts, console)

@@ -31,7 +31,7 @@ _OF_DEVICE = ("host", "python", "emulate", "threads", "power", "memory_mb", "sys
 """Settings of a device that say how it is measured, not which file it gets."""
 
 
-_OPTIONAL = ("energy_mj", "energy_above_idle_mj")
+_OPTIONAL = ("energy_mj", "energy_above_idle_mj", "layers_run")
 """Figures that only a device with a meter has."""
 
 
@@ -81,9 +81,16 @@ def revalidate(folder: Path, settings: Sequence[str], config_dirs: Sequence[str]
     keep = manifest.dial.default if manifest.dial and manifest.dial.kind == "required" else None
     progress.line(f"evaluating {len(data.dev)} examples, then {how.rounds} rounds of {how.runs} runs")
     found = evaluate(model, task, data.dev, tokenizer, profile, keep, features=rows)
-    batch = inputs.of_length(rows, how.length or task.max_length, how.batch_size)
+    timed = inputs.to_time(
+        rows,
+        found.blocks_run,
+        how,
+        longest=task.max_length,
+        seed=manifest.seed,
+        pad_id=tokenizer.pad_token_id or 0,
+    )
     with place_for(profile) as place:  # one connection for all that follows
-        speed = measure.measure_speed(model, profile, how, batch, keep)
+        speed = measure.measure_speed(model, profile, how, timed, keep)
         tokens = measure_tokenization(folder / "tokenizer.json", data.dev, place, max_length=task.max_length)
         check = check_on_board(model, task, data.dev, tokenizer, profile, keep, rows=how.device_rows)
     limits = parse(GateSettings, given["gates"], where="manifest.json: gates")
@@ -152,6 +159,7 @@ def _lines(
         ("peak memory", "peak_memory_mb", "MiB"),
         ("energy", "energy_mj", "mJ"),
         ("energy above idle", "energy_above_idle_mj", "mJ"),
+        ("layers run by what was timed", "layers_run", ""),
     ):
         if key not in _OPTIONAL or before.get(key) is not None or now.get(key) is not None:
             lines.append((name, _figure(before.get(key), unit), _figure(now.get(key), unit)))
@@ -167,8 +175,9 @@ def _lines(
 
 
 def _alike(before: Mapping[str, Any], speed: Speed) -> bool:
-    """Whether the manifest's latency was taken as this one: there, at the same length, with as many threads."""
+    """Whether the manifest's latency was taken as this one: there, of the same inputs, with as many threads."""
     same = all(before.get(name) == getattr(speed, name) for name in ("measured_on", "length", "batch_size", "threads"))
+    same = same and before.get("inputs", 1) == speed.inputs
     return same and isinstance(before.get("p50_ms"), float)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from compressor.config.run import MeasureSettings
 from compressor.devices import inputs, measure
@@ -38,7 +39,7 @@ class Row:
     graph: Graph
     size_bytes: int
     keep: tuple[float, ...] | None  # the length configuration it was judged at; None: no dial
-    macs: int  # at the task's longest input and `keep`
+    macs: int  # at the task's longest input and `keep`; mean of the layers that held-out texts needed
     evaluation: Evaluation
     parity: Parity
     agreement: Agreement
@@ -61,9 +62,7 @@ def make_row(
         graph=graph,
         size_bytes=graph.path.stat().st_size,
         keep=None if keep is None else tuple(keep),
-        macs=macs.count(
-            config, Structure.from_config(config), length=steps.task.max_length, keep=keep, task=steps.task.name
-        ),
+        macs=_macs(steps, config, keep, check.evaluation.blocks_run),
         evaluation=check.evaluation,
         parity=check.parity,
         agreement=agreement(steps.task, (teacher.evaluation if teacher else check.evaluation), check.evaluation),
@@ -71,19 +70,39 @@ def make_row(
     )
 
 
+def _macs(steps: Steps, config: dict[str, Any], keep: Sequence[float] | None, blocks_run: Sequence[int] | None) -> int:
+    """MACs of the task's longest input; of a model that stops early, the mean over what the held-out texts needed."""
+    structure = Structure.from_config(config)
+    texts = Counter(blocks_run or [None])
+    total = sum(
+        number
+        * macs.count(config, structure, length=steps.task.max_length, keep=keep, blocks=blocks, task=steps.task.name)
+        for blocks, number in texts.items()
+    )
+    return round(total / texts.total())
+
+
 def with_speed(steps: Steps, rows: Sequence[Row]) -> list[Row]:
     """The same rows with their speed, all measured in one go, in turn, on the same texts at the same length.
 
+    Where one of them can stop early, those are many held-out texts, and else the longest one at the longest length.
     Only the artifact must be measured: a teacher may be too large for the device, and has no speed then.
     """
     request = steps.request
     settings: MeasureSettings = request.measure
-    length = settings.length or steps.task.max_length
+    stopped = [row.evaluation.blocks_run for row in rows if row.evaluation.blocks_run is not None]
     asked = [
         measure.Row(
             row.name,
             row.graph.path,
-            inputs.of_length(steps.features(row.graph.checkpoint), length, settings.batch_size),
+            inputs.to_time(
+                steps.features(row.graph.checkpoint),
+                stopped[-1] if stopped else None,
+                settings,
+                longest=steps.task.max_length,
+                seed=request.seed,
+                pad_id=steps.tokenizer(row.graph.checkpoint).pad_token_id or 0,
+            ),
             row.keep if request.dial == "required" else None,
         )
         for row in rows

@@ -225,6 +225,13 @@ _SETTINGS = {
 }
 
 
+def _timed(manifest: Manifest) -> str:
+    """The layers that ran while speed was measured."""
+    ran = manifest.speed.get("artifact", {}).get("layers_run")
+    known = isinstance(ran, int | float)
+    return f" What speed was measured with ran {number(ran)} layers in the mean." if known else ""
+
+
 def _depth(manifest: Manifest) -> str:
     depth = manifest.depth
     if depth is None:
@@ -233,7 +240,7 @@ def _depth(manifest: Manifest) -> str:
         f"## The depth dial\n\n{_METHODS[depth.method]}: an input runs as many of the {depth.layers} layers as it "
         f"needs, {depth.mean_blocks:.2f} in the mean on the held-out data. `{depth.input}` is "
         f"{_SETTINGS[depth.method]}; its default is {depth.default:g}. The output `blocks_run` says how many layers "
-        "ran."
+        f"ran.{_timed(manifest)}"
     )
     ways = {
         "optional": f" Another value can be given at every call, as the optional input `{depth.input}`, float32 [1].",

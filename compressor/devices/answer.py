@@ -39,7 +39,14 @@ def _text(value: object) -> bool:
 
 _RUN: dict[str, Callable[[object], bool]] = {"providers": _texts, "threads": _number, "onnxruntime": _text}
 _NEEDED: dict[str, dict[str, Callable[[object], bool]]] = {
-    "speed": {**_RUN, "times_ms": _times, "first_call_ms": _number, "session_ms": _number, "rows": _number},
+    "speed": {
+        **_RUN,
+        "times_ms": _times,
+        "first_call_ms": _number,
+        "session_ms": _number,
+        "rows": _number,
+        "layers_run": _number_or_none,
+    },
     "turns": {**_RUN, "times_ms": lambda value: isinstance(value, list) and all(_times(entry) for entry in value)},
     "memory": {"peak_memory_mb": _number_or_none, "baseline_memory_mb": _number_or_none},
     "energy": {"energy_mj": _number_or_none, "note": _text},

@@ -279,7 +279,8 @@ def _speed(
 ) -> Speed:
     times = np.concatenate([np.asarray(timing["times_ms"]) for timing in timings])
     p50, p90, p99 = (float(value) for value in np.percentile(times, (50, 90, 99)))
-    sample = next(iter(_input_sets(row)[0].values()))
+    samples = [next(iter(inputs.values())) for inputs in _input_sets(row)]
+    ran = [timing["layers_run"] for timing in timings if timing.get("layers_run") is not None]
     medians = tuple(float(np.median(timing["times_ms"])) for timing in timings)
     spread = spread_of(medians)
     last = timings[-1]
@@ -295,8 +296,8 @@ def _speed(
         baseline_memory_mb=memory["baseline_memory_mb"],
         energy_mj=energy["energy_mj"],
         energy_note=energy["note"],
-        batch_size=int(sample.shape[0]),
-        length=int(sample.shape[1]),
+        batch_size=int(samples[0].shape[0]),
+        length=round(float(np.mean([sample.shape[1] for sample in samples]))),
         keep=None if row.keep is None else tuple(float(value) for value in row.keep),
         runs=settings.runs,
         rounds=len(timings),
@@ -316,6 +317,8 @@ def _speed(
         energy_above_idle_mj=energy.get("energy_above_idle_mj"),
         idle_w=energy.get("idle_w"),
         power_w=energy.get("power_w"),
+        inputs=len(samples),
+        layers_run=float(np.mean(ran)) if ran else None,
         energy_run={name: energy[name] for name in ENERGY_RUN if name in energy} or None,
         facts=None if where.facts is None else dict(where.facts),
     )

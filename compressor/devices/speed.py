@@ -14,7 +14,7 @@ TIMES = 240
 
 @dataclass(frozen=True)
 class Speed:
-    """Latency, memory and energy of one file with one input; times in milliseconds, memory in MiB.
+    """Latency, memory and energy of one file with one input, or several in turn; times in milliseconds, memory in MiB.
 
     Percentiles are over the timed runs of all rounds; `round_p50_ms` shows how steady the machine was.
     `on_device` is False for figures that do not come from the device of the profile; `measured_on` says it in words.
@@ -32,7 +32,7 @@ class Speed:
     energy_mj: float | None  # per call; None: not measured
     energy_note: str
     batch_size: int
-    length: int  # padded tokens of the (first) input
+    length: int  # padded tokens of the input; of inputs in turn, the mean
     keep: tuple[float, ...] | None
     runs: int  # timed runs a round
     rounds: int
@@ -53,6 +53,8 @@ class Speed:
     idle_w: float | None = None
     power_w: float | None = None  # while the model runs without a pause
     energy_run: dict[str, float] | None = None  # started, ended, idle_started, idle_ended (epoch seconds), calls
+    inputs: int = 1  # taken in turn
+    layers_run: float | None = None  # mean of the timed runs, where the model can stop early
     facts: dict[str, Any] | None = None  # of the machine, where it is not this one
 
     def to_mapping(self) -> dict[str, Any]:
@@ -60,6 +62,13 @@ class Speed:
         mapping = dataclasses.asdict(self)
         del mapping["facts"]
         return {key: list(value) if isinstance(value, tuple) else value for key, value in mapping.items()}
+
+    def taken_with(self) -> str:
+        """What was timed, in words: so many real tokens, or held-out texts and the layers that they ran."""
+        ran = "" if self.layers_run is None else f" that ran {self.layers_run:.2f} layers in the mean"
+        if self.inputs == 1:
+            return f"{self.length} real tokens{ran}"
+        return f"{self.inputs} held-out texts in turn ({self.length} tokens in the mean){ran}"
 
 
 STEADY = 0.05

@@ -15,12 +15,16 @@ from compressor.artifact.predictor import Predictor
 from compressor.errors import DialError, RequestError
 from compressor.models.structure import AdaptiveDepth
 from compressor.pipeline import run
+from compressor.progress import Silent
+from compressor.revalidate import revalidate
 from tests.tiny import request
 
 
 @pytest.fixture(scope="module")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run(request("pabee", tmp_path_factory.mktemp("exports"), "device=host", "export_each_stage=false")).artifact
+    return run(
+        request("pabee", tmp_path_factory.mktemp("exports"), "device=host", "export_each_stage=false", "measure.runs=8")
+    ).artifact
 
 
 def test_the_manifest_counts_the_layers_of_every_text(artifact: Path) -> None:
@@ -34,6 +38,28 @@ def test_the_manifest_counts_the_layers_of_every_text(artifact: Path) -> None:
     assert depth.mean_blocks == pytest.approx(sum(blocks) / texts)
     assert len(depth.early) == len(depth.late) == EXAMPLES
     assert depth.early[0].blocks <= depth.late[0].blocks
+
+
+def test_speed_is_that_of_texts_of_all_depths(artifact: Path) -> None:
+    manifest = read(artifact)
+    speed, depth = manifest.speed["artifact"], manifest.depth
+    assert depth is not None
+    assert speed["inputs"] == speed["runs"] == 8  # each of the held-out texts
+    assert speed["layers_run"] == pytest.approx(depth.mean_blocks)
+    assert manifest.speed["teacher"]["inputs"] == 8 and manifest.speed["teacher"]["length"] == speed["length"]
+    how = next(one.how for one in manifest.measurements if one.name == "latency p50")
+    assert how.startswith(
+        f"8 held-out texts in turn ({speed['length']} tokens in the mean) that ran {speed['layers_run']:.2f} layers"
+    )
+    assert f"ran {speed['layers_run']:.2f} layers" in (artifact / "README.md").read_text(encoding="utf-8")
+    report = (artifact / "report.html").read_text(encoding="utf-8")
+    assert f"measured with ran\n  {speed['layers_run']:.2f}" in report
+
+
+def test_measuring_anew_takes_the_same_texts(artifact: Path) -> None:
+    mean = f"{read(artifact).depth.mean_blocks:.2f}"  # type: ignore[union-attr]
+    lines = revalidate(artifact, [], [], Silent()).lines
+    assert ("layers run by what was timed", mean, mean) in lines
 
 
 def test_card_and_report_tell_of_it(artifact: Path) -> None:

@@ -216,12 +216,39 @@ def test_inputs_of_a_length_are_real_tokens():
     assert made["input_ids"].shape == (3, 12) and made["attention_mask"].min() == 1
     np.testing.assert_array_equal(made["input_ids"][0], np.resize(feature(9, 1).inputs["input_ids"], 12))
     np.testing.assert_array_equal(made["input_ids"][0], made["input_ids"][2])
-    assert [entry["input_ids"].shape for entry in speed_inputs.own_lengths([feature(5, 0), feature(9, 1)], 8)] == [
-        (1, 5),
-        (1, 9),
-    ]
     with pytest.raises(DataError, match="no example to take them from"):
         speed_inputs.of_length([], 4, 1)
+
+
+def test_a_model_that_always_runs_all_layers_is_timed_with_one_input():
+    made = speed_inputs.to_time([feature(5, 0), feature(9, 1)], None, QUICK, longest=12, seed=0)
+    assert made["input_ids"].shape == (1, 12)
+
+
+def test_texts_of_all_depths_are_timed_where_a_model_stops_early():
+    rng = np.random.default_rng(3)
+    blocks = rng.choice([1, 2, 3, 12], 500, p=[0.6, 0.2, 0.1, 0.1]).tolist()
+    for seed in range(5):
+        chosen = speed_inputs.of_all_depths(blocks, 30, seed=seed)
+        assert len(set(chosen)) == 30
+        assert np.mean([blocks[place] for place in chosen]) == pytest.approx(np.mean(blocks), abs=0.25)
+    assert chosen == speed_inputs.of_all_depths(blocks, 30, seed=4)
+    assert chosen != speed_inputs.of_all_depths(blocks, 30, seed=3)
+    assert sorted(speed_inputs.of_all_depths([2, 1], 4, seed=0)) == [0, 0, 1, 1]
+
+
+def test_texts_are_timed_at_their_own_lengths_unless_one_is_asked_for():
+    texts = [feature(5, 0), feature(9, 1)]
+    made = speed_inputs.to_time(texts, [1, 3], MeasureSettings(runs=2), longest=12, seed=0)
+    assert sorted(one["input_ids"].shape for one in made) == [(1, 5), (1, 9)]
+    made = speed_inputs.to_time(texts, [1, 3], MeasureSettings(runs=1, batch_size=2), longest=12, seed=0, pad_id=7)
+    short, long = sorted(
+        zip(made[0]["input_ids"], made[0]["attention_mask"], strict=True), key=lambda row: row[1].sum()
+    )
+    assert short[0][5:].tolist() == [7] * 4 and short[1].tolist() == [1] * 5 + [0] * 4
+    assert long[0].tolist() == texts[1].inputs["input_ids"]
+    made = speed_inputs.to_time(texts, [1, 3], MeasureSettings(runs=2, length=12), longest=64, seed=0)
+    assert [one["input_ids"].shape for one in made] == [(1, 12)] * 2 and made[0]["attention_mask"].min() == 1
 
 
 def test_tokenization_is_timed_apart(here, tmp_path):
