@@ -21,6 +21,7 @@ Turn a fine-tuned BERT-like teacher into a small, fast, checked ONNX artifact fo
 Other verbs:
   list [recipes|stages|passes|devices|data]   what there is to choose from
   describe DEVICE                             a device's profile: what it decides, why, and whether this is one
+  describe STAGE | PASS | RECIPE              its settings: types, defaults, what they mean
   plan KEY=VALUE ...                          what a run would do, what is cached, expected MACs and size
   advise task=NAME device=NAME LIMITS ...     which recipe fits; LIMITS: min_metric=, max_latency_ms=, max_memory_mb=,
                                               max_size_mb=; advise.train=false for prices alone

@@ -1,9 +1,13 @@
-"""The verb `describe`: a device's profile, why it decides what it decides, and what that does to recipes. No torch."""
+"""The verb `describe`: a device's profile, why it decides what it decides, and what that does to recipes. No torch.
+
+Stages, passes and recipes are described in `describe_method`.
+"""
 
 from __future__ import annotations
 
+import difflib
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from rich.text import Text
@@ -12,9 +16,10 @@ from compressor.config.device import DeviceProfile
 from compressor.config.opset import choose_opset, file_version
 from compressor.config.runtime import OLDEST_ATTENTION, fuse_layout, has_attention
 from compressor.console import out, simple_table
+from compressor.describe_method import describe_method, method_names
 from compressor.devices import host, identity, profiles
 from compressor.devices.limits import memory_limit_mb
-from compressor.errors import CompressorError, RequestError
+from compressor.errors import CompressorError, RequestError, UnknownNameError
 from compressor.graph.passes.quantize import scheme
 from compressor.graph.passes.quantize.settings import QuantizeSettings
 from compressor.graph.passes.quantize_weights.requirements import check_device
@@ -49,15 +54,35 @@ _OF_DEVICE = ("opset", "max_memory_mb")
 
 
 def describe(words: Sequence[str], settings: Sequence[str], config_dirs: Sequence[str]) -> int:
-    """Print one profile; `settings` are device.KEY=VALUE. Raises `RequestError` and `UnknownNameError`."""
+    """Print a device's profile (`settings` are device.KEY=VALUE), or the settings of a stage, a pass or a recipe.
+
+    Raises `RequestError` and `UnknownNameError`.
+    """
     own = [own_folder(place) for place in config_dirs]
     if len(words) != 1:
-        raise RequestError("describe needs one device: python -m compressor describe NAME (see list devices).")
+        raise RequestError(
+            "describe needs one device, stage, pass or recipe: python -m compressor describe NAME (see list)."
+        )
     for setting in settings:
         if not setting.startswith("device."):
             raise RequestError(f"'{setting}' means nothing to describe: it takes device.KEY=VALUE.")
+    devices = choices("device", own)
+    if words[0] not in devices:
+        return _describe_other(words[0], settings, own, devices)
     request = build([f"device={words[0]}", *settings], config_dirs=config_dirs)
-    _print(request.device, choices("device", own)[words[0]], own)
+    _print(request.device, devices[words[0]], own)
+    return 0
+
+
+def _describe_other(name: str, settings: Sequence[str], own: Sequence[Path], devices: Collection[str]) -> int:
+    """A stage, a pass or a recipe; the nearest of all names where there is none."""
+    others = method_names(own)
+    if name in others and settings:
+        raise RequestError(f"'{settings[0]}' means nothing to describe {name}: only devices take device.KEY=VALUE.")
+    if not describe_method(name, own):
+        close = difflib.get_close_matches(name, [*devices, *others], n=1, cutoff=0.5)
+        kind = "device" if close and close[0] in devices else "device, stage, pass or recipe"
+        raise UnknownNameError(kind, name, [*devices, *others])
     return 0
 
 

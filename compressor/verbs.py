@@ -148,7 +148,7 @@ def report(arguments: Arguments) -> int:
 
 
 def describe(arguments: Arguments) -> int:
-    """Show a device's profile, and why it decides what it decides."""
+    """Show a device's profile and why it decides what it decides, or the settings of a stage, a pass or a recipe."""
     from compressor.describe import describe as describe_device
 
     _only_options(arguments, "--config-dir")

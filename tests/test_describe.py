@@ -80,6 +80,8 @@ def test_every_profile_has_something_to_say(file: Path) -> None:
         (["describe"], "describe needs one device"),
         (["describe", "a", "b"], "describe needs one device"),
         (["describe", "jetsn"], "unknown device 'jetsn': did you mean 'jetson'?"),
+        (["describe", "qantize"], "unknown device, stage, pass or recipe 'qantize': did you mean 'quantize'?"),
+        (["describe", "distill", "device.threads=1"], "'device.threads=1' means nothing to describe distill"),
         (["describe", "jetson", "seed=1"], "'seed=1' means nothing to describe: it takes device.KEY=VALUE."),
         (["describe", "jetson", "device.threds=1"], "unknown key 'threds'"),
         (["describe", "jetson", "--all"], "--all means nothing to describe."),
@@ -101,6 +103,9 @@ def test_an_emulator_that_is_not_there(tmp_path, monkeypatch, capsys) -> None:
     assert main(["emulator", "remove"]) == 0
 
 
-def test_describe_is_light() -> None:
-    code = "import sys; from compressor.cli import main; main(['describe', 'jetson']); sys.exit('torch' in sys.modules)"
+@pytest.mark.parametrize("name", ["jetson", "adaptive_depth", "qualact"])
+def test_describe_is_light(name: str) -> None:
+    code = (
+        f"import sys; from compressor.cli import main; main(['describe', '{name}']); sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False, stdout=subprocess.DEVNULL).returncode == 0
