@@ -36,6 +36,8 @@ _READ_FIRST = {
 }
 _PIPELINES = {"text-regression": "text-classification"}
 """What transformers and the hub call a task that they have under another name."""
+_CUT = dict.fromkeys(("text-classification", "text-regression"), ", truncation=True")
+"""What `pipeline` must be told to cut a long text as we do; for other tasks it does so by itself."""
 _SAME = {"text-regression": "The teacher's number to within 0.02 or 2 %"}
 """What it means to agree with the teacher, where it is more than the same answer."""
 
@@ -84,6 +86,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 def number(value: float | None, form: str = ".2f") -> str | None:
     """A number for a table, or None."""
     return None if value is None else format(value, form)
+
+
+def signed(value: float) -> str:
+    """Points with their sign, and +0.00 for all that is shown as nothing."""
+    return format(round(value, 2) + 0.0, "+.2f")
 
 
 def _header(manifest: Manifest) -> dict[str, Any]:
@@ -152,8 +159,8 @@ def _results(manifest: Manifest) -> str:
         interval = found.get("interval")
         if interval:
             sentence += (
-                f" Difference of the mean example score {interval['difference']:+.2f} points "
-                f"({100 * interval['level']:.0f} % interval {interval['low']:+.2f} to {interval['high']:+.2f})."
+                f" Difference of the mean example score {signed(interval['difference'])} points "
+                f"({100 * interval['level']:.0f} % interval {signed(interval['low'])} to {signed(interval['high'])})."
             )
         parts.append(sentence)
     if manifest.gates:
@@ -200,6 +207,10 @@ def _dial(manifest: Manifest) -> str:
         text += " The graph takes the configuration at every call, as the input `keep`."
     else:
         text += " It is fixed in this graph."
+    text += (
+        " How many tokens a layer keeps is counted on the longest text of a batch, so that a text's answer can depend "
+        "on what it shares its batch with; in a batch of one it depends on itself alone."
+    )
     if not dial.settings:
         return text
     rows = [
@@ -242,6 +253,8 @@ def _depth(manifest: Manifest) -> str:
         f"{_SETTINGS[depth.method]}; its default is {depth.default:g}. The output `blocks_run` says how many layers "
         f"ran.{_timed(manifest)}"
     )
+    if not depth.saves:
+        text += " Nothing stopped early at this value: every held-out text ran all layers."
     ways = {
         "optional": f" Another value can be given at every call, as the optional input `{depth.input}`, float32 [1].",
         "fixed": " It is fixed in this graph.",
@@ -299,9 +312,32 @@ def _how_to_run(manifest: Manifest) -> str:
             f"```python\nfrom optimum.onnxruntime import {_CLASSES[task]}\n"
             "from transformers import AutoTokenizer, pipeline\n\n"
             f'model = {_CLASSES[task]}.from_pretrained("FOLDER")\n'
-            f'run = pipeline("{name}", model=model, tokenizer=AutoTokenizer.from_pretrained("FOLDER"))\n```'
+            'tokenizer = AutoTokenizer.from_pretrained("FOLDER")\n'
+            f'run = pipeline("{name}", model=model, tokenizer=tokenizer{_CUT.get(task, "")})'
+            f"\n```{_defaults_alone(manifest)}"
         )
     return "\n\n".join(parts)
+
+
+def _defaults_alone(manifest: Manifest) -> str:
+    """That Optimum and `pipeline` leave dials where they are, and how plain onnxruntime turns them."""
+    turned = {}
+    if manifest.dial and manifest.dial.kind == "optional":
+        turned["keep"] = [1.0] * manifest.dial.layers
+    if manifest.depth and manifest.depth.kind == "optional":
+        turned[manifest.depth.input] = [manifest.depth.default]
+    if not turned:
+        return ""
+    layers = ", and `blocks_run` is not among their outputs" if manifest.depth else ""
+    values = ", ".join(f'"{name}": np.array({value}, np.float32)' for name, value in turned.items())
+    return (
+        f"\n\nThey run the defaults: they have no way to turn {' or '.join(f'`{name}`' for name in turned)}{layers}. "
+        "Plain onnxruntime has, beside `sample.py` and `Predictor` (`inputs` as the tokenizer gives them with "
+        '`return_tensors="np"`):\n\n'
+        "```python\nimport numpy as np\nimport onnxruntime\n\n"
+        'session = onnxruntime.InferenceSession("FOLDER/model.onnx")\n'
+        f"outputs = session.run(None, {{**inputs, {values}}})\n```"
+    )
 
 
 def _measurements(manifest: Manifest) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -57,22 +58,33 @@ def stock_config(config: Mapping[str, Any], task: Task) -> dict[str, Any]:
     return values
 
 
-def copy_tokenizer(source: Path, target: Path) -> None:
+def copy_tokenizer(source: Path, target: Path, max_length: int) -> None:
     """Write the tokenizer of a checkpoint as it was used, with the `tokenizer.json` that Predictor and sample need.
 
-    An old checkpoint may have only a vocabulary, which transformers converts. A folder without a `config.json` is
-    copied as it is. Raises `ArtifactError` if there is no `tokenizer.json` then, `CheckpointError` for damaged files.
+    It names `max_length` as the longest input, so that transformers reads texts and windows as long as we do. An old
+    checkpoint may have only a vocabulary, which transformers converts. A folder without a `config.json` is copied
+    otherwise as it is. Raises `ArtifactError` if there is no `tokenizer.json` then, `CheckpointError` for damaged
+    files.
     """
     if (source / "config.json").is_file():
         from compressor.models.checkpoint import load_tokenizer
 
         load_tokenizer(source).save_pretrained(str(target))
+        _set_longest(target / "tokenizer_config.json", max_length)
         return
     if not (source / "tokenizer.json").is_file():
         raise ArtifactError(f"{source} has no tokenizer.json, which the artifact's Predictor and sample need.")
     for name in TOKENIZER_FILES:
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)
+    _set_longest(target / "tokenizer_config.json", max_length)
+
+
+def _set_longest(path: Path, max_length: int) -> None:
+    """Write `max_length` as what transformers calls the model's longest input."""
+    values = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    text = json.dumps({**values, "model_max_length": max_length}, indent=2, sort_keys=True, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def preprocessing_settings(task: Task, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:

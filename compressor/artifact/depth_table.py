@@ -28,6 +28,8 @@ def make_depth(
 ) -> Depth:
     """Mean, histogram, and the texts that stopped first and last (shorter texts first among equals).
 
+    What ran all layers has not stopped early: where nothing did, that list is empty.
+
     Args:
         depth: The model's structure.
         kind: optional or fixed.
@@ -39,7 +41,8 @@ def make_depth(
         macs: What the longest input costs that runs so many layers; None: not counted.
     """
     counts = np.asarray(blocks, dtype=np.int64)
-    order = sorted(range(len(counts)), key=lambda place: (counts[place], len(texts[place])))
+    stopped = [place for place in range(len(counts)) if counts[place] < layers]
+    order = sorted(stopped, key=lambda place: (counts[place], len(texts[place])))
     histogram = np.bincount(counts - 1, minlength=layers).tolist()
     late = sorted(range(len(counts)), key=lambda place: (-counts[place], len(texts[place])))
     return Depth(

@@ -117,6 +117,11 @@ class Depth:
     early: list[DepthExample] = field(default_factory=list)
     late: list[DepthExample] = field(default_factory=list)
 
+    @property
+    def saves(self) -> bool:
+        """Whether any text stopped before the last layer."""
+        return any(self.histogram[: self.layers - 1])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Halves:
@@ -198,8 +203,8 @@ class Manifest:
         return next(iter(self.metrics), "metric")
 
     def to_json(self) -> str:
-        """The text of `manifest.json`; JSON has no infinite or undefined numbers, so they become null."""
-        values = _finite(dataclasses.asdict(self))
+        """The text of `manifest.json`, numbers to twelve digits; infinite and undefined ones become null."""
+        values = _plain(dataclasses.asdict(self))
         return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
@@ -245,12 +250,13 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _finite(value: Any) -> Any:
+def _plain(value: Any) -> Any:
+    """JSON values without infinite or undefined numbers, and without the last digits that arithmetic has made up."""
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        return float(f"{value:.12g}") if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
-    return [_finite(entry) for entry in value] if isinstance(value, list | tuple) else value
+        return {key: _plain(entry) for key, entry in value.items()}
+    return [_plain(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
 def _build(cls: type[Manifest], values: Mapping[str, Any]) -> Manifest:

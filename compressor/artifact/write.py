@@ -52,7 +52,7 @@ def write_artifact(
             shutil.copyfile(source, folder / name)
             metadata.write(folder / name, metadata_entries(manifest))
         _write_json(folder / "config.json", config)
-        copy_tokenizer(tokenizer, folder)
+        copy_tokenizer(tokenizer, folder, int(manifest.preprocessing["max_length"]))
         shutil.copyfile(str(sample.__file__), folder / "sample.py")
         manifest = dataclasses.replace(manifest, weights=weight_formats(folder / MODEL))
         if manifest.halves:

@@ -101,7 +101,7 @@ def default(path: Path) -> list[float] | None:
     """The default setting; None: the graph has no dial, or one without a default."""
     for tensor in load(path, weights=False).graph.initializer:
         if tensor.name == KEEP:
-            return [float(value) for value in numpy_helper.to_array(tensor)]
+            return [_shortest(value) for value in numpy_helper.to_array(tensor)]
     return None
 
 
@@ -151,7 +151,7 @@ def depth_default(path: Path) -> float | None:
     for graph in graphs(model.graph):
         for tensor in graph.initializer:
             if tensor.name == name:
-                return float(numpy_helper.to_array(tensor)[0])
+                return _shortest(numpy_helper.to_array(tensor)[0])
     return None
 
 
@@ -190,6 +190,11 @@ def read_depth_table(path: Path) -> list[dict[str, float]]:
 def write_depth_table(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
     """Write the known values of the depth dial into the graph's metadata."""
     metadata.write(path, {_DEPTH_TABLE: json.dumps([dict(row) for row in rows])})
+
+
+def _shortest(value: np.generic) -> float:
+    """The number with the fewest digits that is this float32: 0.6, and not 0.6000000238418579."""
+    return float(str(value))
 
 
 def _install(model: onnx.ModelProto, name: str, default: Sequence[float], dial: Dial) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from compressor.artifact.manifest import Depth, Dial, KeptTokens, Manifest
+from compressor.artifact.card import signed
+from compressor.artifact.manifest import Depth, DepthExample, Dial, KeptTokens, Manifest
 from compressor.devices.speed import STEADY, is_steady, spread_of
 from compressor.report.entry import Entry
 from compressor.report.plot import histogram
@@ -133,6 +134,11 @@ def depth_share(depth: Depth) -> list[float]:
     return [count / total for count in depth.histogram]
 
 
+def stopped_early(depth: Depth) -> list[DepthExample]:
+    """The texts shown that did not run all layers; none where nothing stopped early."""
+    return [example for example in depth.early if example.blocks < depth.layers]
+
+
 def _same(first: Sequence[float], second: Sequence[float]) -> bool:
     return len(first) == len(second) and all(abs(a - b) < 1e-6 for a, b in zip(first, second, strict=True))
 
@@ -148,7 +154,7 @@ def _differences(values: Sequence[float | None]) -> list[Change]:
     for value, before in zip(values, [None, *values[:-1]], strict=True):
         change, better = "", None
         if value is not None and before is not None:
-            change = f"{value - before:+.2f}"
+            change = signed(value - before)
             better = None if abs(value - before) < 0.005 else value > before
         found.append(Change(value, change, better, max(0.0, (value or 0.0) / most)))
     return found

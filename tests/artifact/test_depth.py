@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from compressor.artifact import card
 from compressor.artifact.depth_table import EXAMPLES, make_depth
 from compressor.artifact.manifest import read
 from compressor.artifact.predictor import Predictor
@@ -16,6 +18,7 @@ from compressor.errors import DialError, RequestError
 from compressor.models.structure import AdaptiveDepth
 from compressor.pipeline import run
 from compressor.progress import Silent
+from compressor.report.page import render_run
 from compressor.revalidate import revalidate
 from tests.tiny import request
 
@@ -36,8 +39,8 @@ def test_the_manifest_counts_the_layers_of_every_text(artifact: Path) -> None:
     assert texts == read(artifact).data["examples"]["dev"]
     blocks = [number * count for number, count in enumerate(depth.histogram, start=1)]
     assert depth.mean_blocks == pytest.approx(sum(blocks) / texts)
-    assert len(depth.early) == len(depth.late) == EXAMPLES
-    assert depth.early[0].blocks <= depth.late[0].blocks
+    assert len(depth.late) == EXAMPLES and len(depth.early) == min(EXAMPLES, sum(depth.histogram[:-1]))
+    assert all(example.blocks < depth.layers for example in depth.early)
 
 
 def test_speed_is_that_of_texts_of_all_depths(artifact: Path) -> None:
@@ -104,12 +107,28 @@ def test_short_texts_come_first_among_equals_and_long_ones_are_cut() -> None:
         blocks=[3, 1, 1],
         texts=["c", "b" * 300, "a"],
     )
-    assert [example.text[0] for example in depth.early] == ["a", "b", "c"]
+    assert [example.text[0] for example in depth.early] == ["a", "b"], "c ran all layers"
+    assert depth.saves
     assert depth.late[0].text == "c"
     assert len(depth.early[1].text) == 160
     assert depth.default == 0.5 and depth.settings[0].mean_blocks == 1.5
     assert depth.histogram == [2, 0, 1]
     assert depth.mean_blocks == pytest.approx(5 / 3)
+
+
+def test_a_dial_that_saves_nothing_says_so(artifact: Path) -> None:
+    manifest = read(artifact)
+    depth = make_depth(
+        AdaptiveDepth(method="pabee", setting=2),
+        kind="optional", default=2.0, rows=[], layers=3, blocks=[3, 3], texts=["one", "two"],
+    )  # fmt: skip
+    assert depth.early == [] and not depth.saves and depth.mean_blocks == 3
+    manifest = dataclasses.replace(manifest, depth=depth)
+    assert "Nothing stopped early at this value: every held-out text ran all layers." in card.render(manifest, 1)
+    page = render_run(manifest)
+    assert "Nothing stopped early" in page and "Stopped early" not in page and "Ran the most layers" in page
+    older = dataclasses.replace(depth, early=depth.late)  # as pages of earlier versions had it
+    assert "Stopped early" not in render_run(dataclasses.replace(manifest, depth=older))
 
 
 def test_stages_that_would_ignore_the_exits_are_refused_before_any_work(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The model card, and the dial's table."""
 
 import dataclasses
+import json
 
 import numpy as np
 import onnx
@@ -8,8 +9,10 @@ import pytest
 from huggingface_hub import ModelCard
 
 from compressor.artifact import card
+from compressor.artifact.depth_table import make_depth
 from compressor.artifact.dial_table import make_dial
 from compressor.artifact.formats import weight_formats
+from compressor.models.structure import AdaptiveDepth
 
 
 @pytest.fixture
@@ -87,3 +90,32 @@ def test_dial_rows_get_speaking_names():
     assert plain.settings == [] and plain.full_macs is None
     unknown = make_dial(kind="optional", default=[0.5], minimum=2, rows=[{"keep": [0.5]}])
     assert unknown.settings[0].name == "setting"
+
+
+@pytest.mark.parametrize(("value", "shown"), [(-0.004, "+0.00"), (0.0, "+0.00"), (-0.006, "-0.01"), (1.255, "+1.25")])
+def test_nothing_has_no_minus(value, shown):
+    assert card.signed(value) == shown
+
+
+def test_the_manifest_leaves_out_digits_that_arithmetic_made_up(manifest):
+    odd = dataclasses.replace(manifest, metrics={"f1": 28.749999999999996, "exact": 1 / 3, "none": float("nan")})
+    assert json.loads(odd.to_json())["metrics"] == {"f1": 28.75, "exact": 0.333333333333, "none": None}
+
+
+def test_the_card_says_what_optimum_cannot_turn_and_pipeline_must_be_told(manifest):
+    text = card.render(manifest, 1)
+    assert "no way to turn `keep`. Plain onnxruntime has" in text and "truncation=True" not in text
+    assert f'"keep": np.array({[1.0] * manifest.dial.layers}, np.float32)' in text
+    assert "counted on the longest text of a batch" in text
+    depth = make_depth(
+        AdaptiveDepth(method="dact", setting=0),
+        kind="optional", default=0.25, rows=[], layers=3, blocks=[3, 1], texts=["one", "two"],
+    )  # fmt: skip
+    exits = dataclasses.replace(manifest, task="text-classification", dial=None, depth=depth)
+    text = card.render(exits, 1)
+    assert "no way to turn `margin`, and `blocks_run` is not among their outputs" in text
+    assert (
+        '{**inputs, "margin": np.array([0.25], np.float32)}' in text and "tokenizer=tokenizer, truncation=True)" in text
+    )
+    bare = card.render(dataclasses.replace(manifest, dial=None), 1)
+    assert "Plain onnxruntime has" not in bare

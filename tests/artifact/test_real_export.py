@@ -119,12 +119,13 @@ def test_an_old_teacher_with_a_vocabulary_alone_gets_a_tokenizer_file(tmp_path):
     (source / "vocab.txt").write_text("\n".join(WORDS) + "\n")
     (source / "config.json").write_text(json.dumps(BertConfig(vocab_size=len(WORDS)).to_dict()))
     (source / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": True, "model_max_length": 64}))
-    artifact_config.copy_tokenizer(source, target)
+    artifact_config.copy_tokenizer(source, target, 48)
+    assert json.loads((target / "tokenizer_config.json").read_text())["model_max_length"] == 48
     assert Tokenizer.from_file(str(target / "tokenizer.json")).encode("Ada").ids == [2, WORDS.index("ada"), 3]
     assert str(tmp_path) not in "".join(path.read_text() for path in target.iterdir())
     (source / "config.json").unlink()
     with pytest.raises(ArtifactError, match="has no tokenizer.json"):
-        artifact_config.copy_tokenizer(source, target)
+        artifact_config.copy_tokenizer(source, target, 48)
 
 
 def test_parity_of_the_real_export(adaptive):
