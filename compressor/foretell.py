@@ -5,6 +5,7 @@ Imports nothing heavy. `run` asks before any work, `plan` too, so that hours of 
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -105,6 +106,15 @@ def refuse_the_impossible(request: Request, teacher: Mapping[str, Any], *, to_me
             f"run this on {request.device.name}, name the board by device.host=USER@BOARD, or set "
             "gates.require_device=false."
         )
+
+
+def fitted(request: Request, teacher: Mapping[str, Any]) -> Request:
+    """The request with inputs no longer than its models read, where nobody asked for a length."""
+    configs = (teacher, final_config(request, teacher))
+    longest = min(family_of(config).longest_input(config) for config in configs)
+    if request.features.max_length is not None or request.features.longest(request.task) <= longest:
+        return request
+    return dataclasses.replace(request, features=dataclasses.replace(request.features, max_length=longest))
 
 
 def _check_order(passes: Sequence[str]) -> None:

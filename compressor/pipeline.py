@@ -11,7 +11,7 @@ from compressor.data_memo import remember
 from compressor.devices.place import check_place
 from compressor.disk import storage_errors
 from compressor.errors import GateRefusedError
-from compressor.foretell import refuse_the_impossible
+from compressor.foretell import fitted, refuse_the_impossible
 from compressor.plan import identity, planned_steps, teacher_stage
 from compressor.progress import Progress, Silent
 from compressor.request import Request, StageEntry
@@ -76,6 +76,7 @@ def prepare(request: Request, cache: Cache, progress: Progress) -> tuple[Steps, 
     from compressor.tasks import make_task
 
     refuse_the_impossible(request, teacher_config(request), to_measure=True)
+    request = fitted(request, teacher_config(request))
     data = load(request.data, request.task, request.seed)
     remember(request, cache, data)
     teacher = find_teacher(request, cache)

@@ -10,7 +10,7 @@ from compressor.cache import Cache, make_key
 from compressor.config.device import public
 from compressor.config.schema import to_mapping
 from compressor.data_memo import recall
-from compressor.foretell import final_config, refuse_the_impossible
+from compressor.foretell import final_config, fitted, refuse_the_impossible
 from compressor.keys import Keys
 from compressor.models import macs
 from compressor.models.families import family_of
@@ -105,6 +105,7 @@ def make_plan(request: Request) -> Plan:
     cache = Cache(request.output / ".cache")
     config = teacher_config(request)
     refuse_the_impossible(request, config, to_measure=False)
+    request = fitted(request, config)
     memo = recall(request, cache)
     labels = labels_for(config, request.task, memo.labels if memo else (), request.data)
     before = [] if made_for(config, request.task) else [teacher_stage()]
@@ -121,7 +122,7 @@ def make_plan(request: Request) -> Plan:
 
 def _facts(request: Request, config: dict[str, Any], examples: Mapping[str, int] | None) -> dict[str, str]:
     sizes = "" if examples is None else " (" + ", ".join(f"{part} {n}" for part, n in examples.items()) + ")"
-    length = request.features.max_length or (384 if request.task == "question-answering" else 128)
+    length = request.features.longest(request.task)
     final = final_config(request, config)
     return {
         "task": request.task,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from compressor.artifact.manifest import read
 from compressor.artifact.predictor import Predictor
 from compressor.cache import Cache
 from compressor.errors import (
@@ -22,7 +23,9 @@ from compressor.errors import (
 from compressor.pipeline import RefusedRunError, run
 from compressor.plan import make_plan
 from compressor.progress import Silent
-from tests.tiny import request
+from compressor.request import build
+from compressor.revalidate import revalidate
+from tests.tiny import DATA, MEASURE, request
 
 
 class Lines(Silent):
@@ -291,6 +294,29 @@ def headless(folder: Path) -> str:
 
     demo_teacher("question-answering", folder / "teacher")
     return f"teacher.path={folder / 'teacher'}"
+
+
+def test_a_model_that_reads_less_than_the_default_length_is_given_that(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    from compressor.data import demo_teacher
+
+    teacher = demo_teacher("text-classification", tmp_path / "teacher")
+    config = json.loads((teacher / "config.json").read_text())
+    weights = load_file(teacher / "model.safetensors")
+    name = next(key for key in weights if key.endswith("position_embeddings.weight"))
+    save_file({**weights, name: weights[name][:40].clone()}, teacher / "model.safetensors", {"format": "pt"})
+    (teacher / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 40}))
+    words = f"recipe=int8 device=host task=text-classification teacher.path={teacher} output={tmp_path}"
+    asked = build([*words.split(), *DATA, *MEASURE])
+    assert "at 40 tokens" in make_plan(asked).facts["teacher"]
+
+    outcome = run(asked)
+
+    manifest = read(outcome.artifact)
+    assert manifest.speed["artifact"]["length"] == manifest.preprocessing["max_length"] == 40
+    assert revalidate(outcome.artifact, [], [], Silent()).lines
+    assert run(asked).already_there
 
 
 def test_a_label_that_nothing_teaches_is_an_error(tmp_path: Path) -> None:

@@ -68,11 +68,15 @@ class TeacherSettings:
 class FeatureSettings:
     """How examples become model inputs and predictions; None means the task's own default."""
 
-    max_length: Count | None = None  # tokens; question answering 384, others 128
+    max_length: Count | None = None  # tokens; question answering 384, others 128, or what the model reads at most
     doc_stride: Count | None = None  # tokens of overlap between windows (question answering), 128
     n_best: Count = 20  # start and end candidates each (question answering)
     max_answer_length: Count = 30  # word pieces (question answering)
     threshold: Ratio = 0.5  # multi-label: a label is on from this probability
+
+    def longest(self, task: str) -> int:
+        """Tokens of the longest input of a task."""
+        return self.max_length or (384 if task == "question-answering" else 128)
 
 
 @settings

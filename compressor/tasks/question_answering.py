@@ -41,7 +41,7 @@ class QuestionAnswering(Task):
     @property
     def max_length(self) -> int:
         """Longest window in tokens, question and special tokens included; 384 unless set."""
-        return self.settings.max_length or 384
+        return self.settings.longest(self.name)
 
     @property
     def doc_stride(self) -> int:

@@ -31,7 +31,7 @@ class TextTask(Task, Generic[T]):
     @property
     def max_length(self) -> int:
         """Longest input in tokens; 128 unless set."""
-        return self.settings.max_length or 128
+        return self.settings.longest(self.name)
 
     @abstractmethod
     def targets(self, examples: Sequence[T]) -> list[Any]:

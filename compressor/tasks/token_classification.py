@@ -40,7 +40,7 @@ class TokenClassification(Task):
     @property
     def max_length(self) -> int:
         """Longest input in tokens; 128 unless set. Words beyond it are tagged O."""
-        return self.settings.max_length or 128
+        return self.settings.longest(self.name)
 
     def features(
         self, examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, *, labelled: bool
