@@ -131,15 +131,38 @@ def show_rows(rows: Sequence[Row], verdicts: Sequence[Verdict]) -> None:
     if last is not None:
         where = f"Latency: p50 of {last.taken_with()}, batch {last.batch_size}, {last.threads} threads"
         console.print(Text(f"{where}; measured on {last.measured_on}."))
-    blocks = rows[-1].evaluation.blocks_run
-    if blocks is not None:
-        mean = f"{sum(blocks) / len(blocks):.2f}"
-        console.print(
-            Text(f"Layers: all held-out texts needed {mean} in the mean; the artifact's MMACs are their mean.")
-        )
+    for line in _depth_dial(rows[-1]):
+        console.print(Text(line))
     for line in _doubts(rows):
         console.print(Text(line))
     show_verdicts(verdicts, console)
+
+
+def _depth_dial(row: Row) -> Iterator[str]:
+    """The depth dial's value and the layers that ran at it; a warning where it saves nothing."""
+    blocks = row.evaluation.blocks_run
+    if blocks is None:
+        return
+    from compressor.graph.dial import DEPTH_DIALS, depth_default
+    from compressor.models.config_file import read_config
+    from compressor.models.families import family_of
+    from compressor.models.structure import Structure
+
+    config = read_config(row.graph.checkpoint.path)
+    depth, value = Structure.from_config(config).adaptive_depth, depth_default(row.graph.path)
+    if depth is None or value is None:
+        return
+    layers, mean = family_of(config).layer_count(config), sum(blocks) / len(blocks)
+    dial = f"{DEPTH_DIALS[depth.method]} {value:g}"
+    yield (
+        f"Depth dial: at {dial} held-out texts needed {mean:.2f} of {layers} layers in the mean; the artifact's MMACs "
+        "are their mean."
+    )
+    if min(blocks) >= layers:
+        yield (
+            "Warning: nothing stopped early, so that the depth dial saves nothing at this value: turn it at a call "
+            "(--depth), let search_depth lose more (max_drop), or train the exits longer."
+        )
 
 
 def _doubts(rows: Sequence[Row]) -> Iterator[str]:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import io
+import json
+from pathlib import Path
 from types import SimpleNamespace
 
+import onnx
 import pytest
+from onnx import TensorProto, helper
 from rich.console import Console as RichConsole
+from transformers import BertConfig
 
 from compressor import console
+from compressor.graph import dial
+from compressor.models.structure import AdaptiveDepth, Structure, with_structure
 
 
 def test_long_work_says_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,3 +47,34 @@ def test_rounds_that_differ_are_told_of_every_row_that_was_timed() -> None:
         "The machine was too noisy: rounds differ by more than 5 % (teacher by 20 %)."
     ]
     assert list(console._doubts([row("teacher", 0.02), row("artifact", 0.05)])) == []
+
+
+@pytest.fixture
+def exits(tmp_path: Path) -> SimpleNamespace:
+    """What the console reads of a row: a graph of three layers with a margin, and its checkpoint."""
+    config = BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=3, num_attention_heads=2, intermediate_size=8)
+    structure = Structure(adaptive_depth=AdaptiveDepth(method="dact", setting=0.6))
+    (tmp_path / "config.json").write_text(json.dumps(with_structure(config.to_dict(), structure)))
+    value = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])
+    node = helper.make_node("Identity", [dial.TRACED_SETTING], ["y"])
+    model = helper.make_model(
+        helper.make_graph(
+            [node], "g", [helper.make_tensor_value_info(dial.TRACED_SETTING, TensorProto.FLOAT, [1])], [value]
+        )
+    )
+    dial.install_depth(model, structure.adaptive_depth, "optional")
+    onnx.save(model, tmp_path / "model.onnx")
+    return SimpleNamespace(path=tmp_path / "model.onnx", checkpoint=SimpleNamespace(path=tmp_path))
+
+
+def depth_lines(graph: SimpleNamespace | None, blocks: list[int] | None) -> list[str]:
+    return list(console._depth_dial(SimpleNamespace(graph=graph, evaluation=SimpleNamespace(blocks_run=blocks))))
+
+
+def test_the_depth_dial_and_what_it_saves(exits: SimpleNamespace) -> None:
+    assert depth_lines(None, None) == []
+    (told,) = depth_lines(exits, [1, 3, 3, 3])
+    assert told.startswith("Depth dial: at margin 0.6 held-out texts needed 2.50 of 3 layers in the mean;")
+    told, warning = depth_lines(exits, [3, 3])
+    assert "needed 3.00 of 3 layers" in told
+    assert warning.startswith("Warning: nothing stopped early, so that the depth dial saves nothing")

@@ -8,7 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import onnxruntime
 import pytest
+from optimum.onnxruntime import ORTModelForSequenceClassification
+from transformers import AutoTokenizer, pipeline
 
 from compressor.artifact import card
 from compressor.artifact.depth_table import EXAMPLES, make_depth
@@ -95,6 +99,22 @@ def test_the_sample_takes_it(artifact: Path) -> None:
     assert json.loads(done.stdout)["blocks_run"] == read(artifact).depth.layers  # type: ignore[union-attr]
     wrong = subprocess.run([*command, "0.5"], capture_output=True, text=True)
     assert wrong.returncode == 2 and "patience" in wrong.stderr
+
+
+def test_pipeline_cuts_a_long_text_as_predictor_does_and_onnxruntime_turns_the_dial(artifact: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(artifact)
+    model = ORTModelForSequenceClassification.from_pretrained(artifact)
+    long = "where is my parcel and when does it come " * 200
+    (theirs,) = pipeline("text-classification", model=model, tokenizer=tokenizer, truncation=True)(long)
+    ours = Predictor(artifact)(long)
+    assert theirs["label"] == ours["label"] and theirs["score"] == pytest.approx(ours["score"], abs=1e-4)
+    session = onnxruntime.InferenceSession(artifact / "model.onnx")
+    inputs = tokenizer("where is my parcel", return_tensors="np")
+    names = [value.name for value in session.get_outputs()]
+    for patience in (1.0, 100.0):
+        outputs = session.run(None, {**inputs, "patience": np.array([patience], np.float32)})
+        expected = Predictor(artifact)("where is my parcel", depth=patience)["blocks_run"]
+        assert outputs[names.index("blocks_run")].tolist() == [expected]
 
 
 def test_short_texts_come_first_among_equals_and_long_ones_are_cut() -> None:

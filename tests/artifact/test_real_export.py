@@ -85,7 +85,8 @@ def test_a_length_adaptive_artifact_verifies_and_runs_in_optimum_and_pipeline(ad
     made, _, folder = adaptive
     assert verify(folder).manifest.dial.default == [0.9, 0.6]
     model = ORTModelForQuestionAnswering.from_pretrained(folder)
-    tokenizer = checkpoints.load_tokenizer(made.tokenizer)
+    tokenizer = checkpoints.load_tokenizer(folder)
+    assert tokenizer.model_max_length == made.manifest.preprocessing["max_length"]
     inputs = tokenizer(["who wrote it ?"] * 2, CONTEXTS, return_tensors="pt", padding=True, truncation=True)
     found = model(**inputs)
     row = {name: values[0, : int(inputs["attention_mask"][0].sum())].tolist() for name, values in inputs.items()}
