@@ -119,7 +119,7 @@ def test_a_device_that_must_be_here_and_is_not(tmp_path: Path) -> None:
 
 IMPOSSIBLE = [
     ("qualaminilm", ["~recipe.stages.length_adaptive"], "search_lengths needs a length dial"),
-    ("int8", ["+recipe.passes.search_depth={}"], "search_depth needs a model that can stop early"),
+    ("int8", ["recipe.passes.search_depth.pass=search_depth"], "search_depth needs a model that can stop early"),
     ("dact_bert", ["recipe.passes.search_depth.candidates=[2.0]"], "candidates: 2 is no margin"),
     ("pabee", ["recipe.passes.search_depth.candidates=[9]"], "candidates: patience 9 needs 10 exits"),
     ("int8", ["recipe.passes.half.pass=cast"], "either int8 or float16"),
@@ -134,8 +134,16 @@ IMPOSSIBLE = [
     ("length_adaptive", ["recipe.stages.length_adaptive.length_drop=[0.1]"], "length_drop has 1 entries"),
     ("length_adaptive", ["recipe.stages.length_adaptive.ranking=0.1"], "ranking needs question answering"),
     ("int8", ["recipe.passes.quantize.max_drop=1", "recipe.passes.quantize.mode=dynamic"], "mode must be static"),
-    ("power_bert", ["recipe.passes.set_lengths.keep=[0.5,0.4]"], "keep has 2 entries, the model has 4 layers"),
-    ("power_bert", ["recipe.passes.set_lengths.keep=[0.5,0.4,0.6,0.2]"], "keep grows from 0.4 to 0.6 at layer 3"),
+    (
+        "power_bert",
+        ["recipe.passes.of={pass: set_lengths, keep: [0.5,0.4]}"],
+        "keep has 2 entries, the model has 4 layers",
+    ),
+    (
+        "power_bert",
+        ["recipe.passes.of={pass: set_lengths, keep: [0.5,0.4,0.6,0.2]}"],
+        "keep grows from 0.4 to 0.6 at layer 3",
+    ),
     ("int8", ["recipe.passes.more.pass=quantize"], "the pass quantize can be in a recipe once"),
     ("int8", ["~recipe.passes.fuse", "recipe.passes.late.pass=fuse"], "fuse cannot stand behind quantize"),
     (
@@ -144,9 +152,21 @@ IMPOSSIBLE = [
         "quantize cannot stand behind search_lengths: it changes what that one has looked at",
     ),
     ("ladabert", ["recipe.stages.new={stage: distill, student: {kind: cnn}}"], r"\(low_rank, sparse\) would be lost"),
-    ("deformer", ["recipe.stages.drop_layers.keep=[0,1,2]"], "of the 3 layers that are left, 3 would keep two texts"),
-    ("deformer", ["recipe.stages.drop_layers.keep=[3]"], "of the 1 layers that are left, 0 would keep two texts"),
-    ("deformer", ["recipe.stages.adaptive_depth.method=pabee"], "a model that keeps two texts apart below"),
+    (
+        "deformer",
+        ["recipe.stages.fewer={stage: drop_layers, keep: [0,1,2]}"],
+        "of the 3 layers that are left, 3 would keep two texts",
+    ),
+    (
+        "deformer",
+        ["recipe.stages.fewer={stage: drop_layers, keep: [3]}"],
+        "of the 1 layers that are left, 0 would keep two texts",
+    ),
+    (
+        "deformer",
+        ["recipe.stages.exits={stage: adaptive_depth, method: pabee}"],
+        "a model that keeps two texts apart below",
+    ),
 ]
 
 

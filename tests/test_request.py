@@ -63,6 +63,17 @@ def test_after_puts_a_stage_behind_another() -> None:
     assert keys == ["drop_layers", "more", "again", "distill"]
 
 
+def test_a_step_is_put_in_by_its_name_and_an_inherited_one_is_there(tmp_path: Path) -> None:
+    (tmp_path / "recipe").mkdir()
+    (tmp_path / "recipe" / "mine.yaml").write_text("defaults: [minilm, _self_]\ndescription: mine\n")
+    changed = ["recipe=mine", "recipe.stages.distill.epochs=1", "recipe.passes.quantize.per_channel=false"]
+    assert [entry.key for entry in build(changed, config_dirs=[str(tmp_path)]).stages] == ["drop_layers", "distill"]
+    added = build(["recipe=int8", "recipe.stages.finetune.stage=finetune", "recipe.stages.finetune.epochs=1"])
+    assert [entry.settings.epochs for entry in added.stages] == [1]
+    with pytest.raises(RequestError, match="'mine' has no stage 'finetune'"):
+        build(["recipe=mine", "recipe.stages.finetune.epochs=1"], config_dirs=[str(tmp_path)])
+
+
 def test_gates_lie_over_the_recipes_own_and_null_switches_off() -> None:
     request = build(["recipe=int8", "recipe.gates.max_size_mb=9", "gates.max_metric_drop=null"])
 
@@ -168,7 +179,17 @@ WRONG = [
     (["features.max_len=3"], "unknown key 'max_len' in features (command line): did you mean 'max_length'?"),
     (["data.trian=x"], "unknown key 'trian' in data (command line): did you mean 'train'?"),
     (["data=3x"], "unknown data '3x'"),
-    (["recipe=minilm", "recipe.stages.distil.epochs=1"], "did you mean 'distill'?"),
+    (
+        ["recipe=minilm", "recipe.stages.distil.epochs=1"],
+        "the recipe 'minilm' has no stage 'distil', did you mean 'distill' (its stages: drop_layers, distill)",
+    ),
+    (
+        ["recipe=int8", "recipe.stages.adaptive_depth.epochs=0.3"],
+        "recipe.stages.adaptive_depth (command line): the recipe 'int8' has no stage 'adaptive_depth' (its stages: "
+        "none); to add one, give recipe.stages.adaptive_depth.stage=NAME, and recipe.stages.adaptive_depth.after=KEY",
+    ),
+    (["recipe=int8", "+recipe.passes.cast={}"], "the recipe 'int8' has no pass 'cast' (its passes: fuse, quantize)"),
+    (["recipe=int8", "recipe.passes.quantise.pass=quantise"], "unknown pass 'quantise'"),
     (["recipe=minilm", "recipe.stages.distill.epoch=1"], "unknown key 'epoch' in recipe.stages.distill (command line)"),
     (["recipe=minilm", "recipe.stages.distill.epochs=lots"], "'epochs' = 'lots' is not possible"),
     (["recipe=minilm", "recipe.stages.distill.teacher_layer=0"], "'teacher_layer' = 0 is not possible"),
@@ -180,7 +201,7 @@ WRONG = [
         ["recipe=minilm", "recipe.stages.distill.logits=0", "recipe.stages.distill.relations=0"],
         "every loss has the weight 0",
     ),
-    (["recipe=int8", "recipe.passes.quantise.mode=auto"], "unknown pass 'quantise'"),
+    (["recipe=int8", "recipe.passes.quantise.mode=auto"], "has no pass 'quantise', did you mean 'quantize'"),
     (["recipe=int8", "~recipe.passes.fus"], "unknown key 'fus' in '~recipe.passes.fus': did you mean 'fuse'?"),
     (["~device"], "a run cannot be without a device"),
     (["recipe=minilm", "recipe.stages.x={stage: finetune, after: distil}"], "did you mean 'distill'?"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,9 @@ from compressor.errors import RequestError, UnknownNameError
 from compressor.request.folders import GROUPS, choices, config_file
 from compressor.request.overrides import Overrides
 
+_KINDS = {"stages": "stage", "passes": "pass"}
+"""What an entry of each part of a recipe is, which is also the key that says which one."""
+
 
 def compose(overrides: Overrides) -> tuple[dict[str, Any], dict[str, Path]]:
     """The composed values, and the file behind each choice.
@@ -34,17 +38,52 @@ def compose(overrides: Overrides) -> tuple[dict[str, Any], dict[str, Path]]:
     primary = _register(files, [file for file in chosen.values() if file is not None])
     # `++` sets a key whether or not the file spells it out: the settings dataclasses say which keys exist.
     lines = [f"{group}={name}" for group, name in overrides.choices.items()]
-    lines += [f"++{line}" for line in overrides.values.values()]
+    values = _composed(primary, [*lines, *(f"++{line}" for line in overrides.values.values())])
+    added = [(kind, key) for kind, key in _steps(values) if overrides.names(f"recipe.{kind}.{key}")]
+    if any(not _says_what_it_is(kind, values["recipe"][kind][key]) for kind, key in added):
+        _refuse_unsaid(values, _composed(primary, lines), str(chosen["recipe"].stem if chosen["recipe"] else ""))
+    for key in overrides.removals:
+        _remove(values, key)
+    return values, {group: file for group, file in chosen.items() if file is not None}
+
+
+def _composed(primary: str, lines: list[str]) -> dict[str, Any]:
     try:
         with initialize(version_base="1.3", config_path=None):
             config = hydra_compose(primary, overrides=lines)
             OmegaConf.set_struct(config, False)
-            values = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+            return cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     except (HydraException, OmegaConfBaseException) as error:
         raise RequestError(f"the request cannot be composed: {_first_sentence(error)}") from error
-    for key in overrides.removals:
-        _remove(values, key)
-    return values, {group: file for group, file in chosen.items() if file is not None}
+
+
+def _steps(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """("stages" or "passes", key) of every entry of the recipe."""
+    recipe = values.get("recipe")
+    groups = {kind: recipe.get(kind) for kind in _KINDS} if isinstance(recipe, dict) else {}
+    return [(kind, str(key)) for kind, entries in groups.items() if isinstance(entries, dict) for key in entries]
+
+
+def _says_what_it_is(kind: str, entry: Any) -> bool:
+    """Whether an entry could be a new one; what is no mapping is refused elsewhere."""
+    return entry is not None and (not isinstance(entry, dict) or _KINDS[kind] in entry or "after" in entry)
+
+
+def _refuse_unsaid(values: Mapping[str, Any], bare: Mapping[str, Any], recipe: str) -> None:
+    """Raise `RequestError` for settings of a stage or pass that the `bare` recipe lacks, which would add it unasked."""
+    own = _steps(bare)
+    for kind, key in _steps(values):
+        if (kind, key) in own or _says_what_it_is(kind, values["recipe"][kind][key]):
+            continue
+        known = [name for group, name in own if group == kind]
+        close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+        hint = f", did you mean '{close[0]}'" if close else ""
+        step = _KINDS[kind]
+        raise RequestError(
+            f"recipe.{kind}.{key} (command line): the recipe '{recipe}' has no {step} '{key}'{hint} (its {kind}: "
+            f"{', '.join(known) or 'none'}); to add one, give recipe.{kind}.{key}.{step}=NAME, and "
+            f"recipe.{kind}.{key}.after=KEY for its place."
+        )
 
 
 def _register(files: Mapping[str, Mapping[str, Path]], chosen: Sequence[Path]) -> str:

@@ -152,6 +152,6 @@ def test_a_dial_that_saves_nothing_says_so(artifact: Path) -> None:
 
 
 def test_stages_that_would_ignore_the_exits_are_refused_before_any_work(tmp_path: Path) -> None:
-    asked = request("pabee", tmp_path, "+recipe.stages.finetune={epochs: 1}")
+    asked = request("pabee", tmp_path, "+recipe.stages.finetune={stage: finetune, epochs: 1}")
     with pytest.raises(RequestError, match="Put adaptive_depth behind"):
         run(asked)

@@ -234,7 +234,7 @@ def test_matrices_do_not_change_after_it(name: str) -> None:
 @pytest.mark.parametrize(
     ("passes", "message"),
     [
-        (["~recipe.passes.quantize", "+recipe.passes.cast={}"], "cast: the stage qat has trained the model for int8"),
+        (["~recipe.passes.quantize", "recipe.passes.cast.pass=cast"], "cast: the stage qat has trained the model for"),
         (["recipe.passes.quantize.mode=static"], "mode cannot be set"),
     ],
 )
