@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from compressor.devices.identity import is_this_machine, measured_on
-from compressor.errors import DeviceError, RequestError
+from compressor.errors import DataError, DeviceError, RequestError
 from compressor.graph.passes.quantize.requirements import check_trained
 from compressor.graph.passes.quantize.scheme import resolve
 from compressor.graph.passes.quantize_weights.requirements import check_device, check_structure
@@ -20,7 +20,8 @@ from compressor.graph.passes.set_lengths.settings import configuration
 from compressor.models.dial import validate_keep
 from compressor.models.families import family_of
 from compressor.models.structure import Structure
-from compressor.request import Request
+from compressor.request import Request, StageEntry
+from compressor.request.steps import TEACHER
 
 _LENGTHS = ("search_lengths", "set_lengths")
 """Passes that choose a length configuration."""
@@ -115,6 +116,35 @@ def fitted(request: Request, teacher: Mapping[str, Any]) -> Request:
     if request.features.max_length is not None or request.features.longest(request.task) <= longest:
         return request
     return dataclasses.replace(request, features=dataclasses.replace(request.features, max_length=longest))
+
+
+def require_parts(request: Request, before: Sequence[StageEntry], data_name: str, has: Callable[[str], bool]) -> None:
+    """Raise `DataError` for a stage (one of those `before` the recipe's too) or a pass that lacks data.
+
+    `has` says whether the data called `data_name` has a part: train, calibration, search or dev.
+    """
+    for entry in (*before, *request.stages):
+        missing = [part for part in entry.spec.parts_read(entry.settings) if not has(part)]
+        if missing and entry.key == TEACHER:
+            raise DataError(
+                f"the teacher has no head for {request.task} and '{data_name}' has no {missing[0]} data to "
+                "fine-tune it on: give data.train=..., or a teacher that is fine-tuned for the task."
+            )
+        if missing:
+            raise DataError(
+                f"stage '{entry.key}' needs {missing[0]} data and '{data_name}' has none: give "
+                f"data.train=..., or take the stage out with ~recipe.stages.{entry.key}."
+            )
+    trained = any(entry.spec.name == "qat" for entry in request.stages)  # its ranges are known
+    for step in request.passes:
+        needed = step.spec.parts_needed(step.settings, request.device)
+        missing = [part for part in needed if not has(part)]
+        if missing and not (trained and step.spec.name == "quantize"):
+            raise DataError(
+                f"pass '{step.key}' needs {missing[0]} data, which is a part of the training data, and "
+                f"'{data_name}' has none: give data.train=... or more of it, or take the pass out with "
+                f"~recipe.passes.{step.key}."
+            )
 
 
 def _check_order(passes: Sequence[str]) -> None:

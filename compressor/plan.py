@@ -10,7 +10,7 @@ from compressor.cache import Cache, make_key
 from compressor.config.device import public
 from compressor.config.schema import to_mapping
 from compressor.data_memo import recall
-from compressor.foretell import final_config, fitted, refuse_the_impossible
+from compressor.foretell import final_config, fitted, refuse_the_impossible, require_parts
 from compressor.keys import Keys
 from compressor.models import macs
 from compressor.models.families import family_of
@@ -109,6 +109,8 @@ def make_plan(request: Request) -> Plan:
     memo = recall(request, cache)
     labels = labels_for(config, request.task, memo.labels if memo else (), request.data)
     before = [] if made_for(config, request.task) else [teacher_stage()]
+    if request.data.source == "files" and request.data.train is None:  # all parts but dev are of the training data
+        require_parts(request, (), request.data_name, lambda part: part == "dev")
     fingerprints = memo.fingerprints if memo else dict.fromkeys(("train", "calibration", "search", "dev"), "unknown")
     keys = Keys(request, labels, fingerprints)
     steps = planned_steps(request, keys, teacher_key(request, cache), before=before)

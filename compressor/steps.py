@@ -12,7 +12,8 @@ import numpy as np
 
 from compressor.cache import Cache, Entry
 from compressor.data.splits import Splits
-from compressor.errors import DataError, StorageError
+from compressor.errors import StorageError
+from compressor.foretell import require_parts
 from compressor.graph.context import PassContext
 from compressor.graph.registry import run_pass
 from compressor.keys import Keys
@@ -21,7 +22,6 @@ from compressor.models.families import family_of
 from compressor.models.structure import Structure
 from compressor.progress import Progress
 from compressor.request import PassEntry, Request, StageEntry
-from compressor.request.steps import TEACHER
 from compressor.stages.context import Checkpoint, Make, StageContext
 from compressor.tasks.base import Feature, Task
 from compressor.validation.halves import HalvesCheck
@@ -103,28 +103,7 @@ class Steps:
 
     def require_data(self, before: Sequence[StageEntry]) -> None:
         """Raise `DataError` for a stage (one of those `before` the recipe's too) or a pass that lacks data."""
-        for entry in (*before, *self.request.stages):
-            missing = [part for part in entry.spec.parts_read(entry.settings) if not self.data.part(part)]
-            if missing and entry.key == TEACHER:
-                raise DataError(
-                    f"the teacher has no head for {self.task.name} and '{self.data.name}' has no {missing[0]} data to "
-                    "fine-tune it on: give data.train=..., or a teacher that is fine-tuned for the task."
-                )
-            if missing:
-                raise DataError(
-                    f"stage '{entry.key}' needs {missing[0]} data and '{self.data.name}' has none: give "
-                    f"data.train=..., or take the stage out with ~recipe.stages.{entry.key}."
-                )
-        trained = any(entry.spec.name == "qat" for entry in self.request.stages)  # its ranges are known
-        for step in self.request.passes:
-            needed = step.spec.parts_needed(step.settings, self.request.device)
-            missing = [part for part in needed if not self.data.part(part)]
-            if missing and not (trained and step.spec.name == "quantize"):
-                raise DataError(
-                    f"pass '{step.key}' needs {missing[0]} data, which is a part of the training data, and "
-                    f"'{self.data.name}' has none: give data.train=... or more of it, or take the pass out with "
-                    f"~recipe.passes.{step.key}."
-                )
+        require_parts(self.request, before, self.data.name, lambda part: bool(self.data.part(part)))
 
     def stage(self, entry: StageEntry, source: Checkpoint) -> tuple[Checkpoint, float]:
         """A stage's checkpoint, and the seconds that it took when it was made."""

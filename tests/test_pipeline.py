@@ -122,6 +122,8 @@ IMPOSSIBLE = [
     ("int8", ["recipe.passes.search_depth.pass=search_depth"], "search_depth needs a model that can stop early"),
     ("dact_bert", ["recipe.passes.search_depth.candidates=[2.0]"], "candidates: 2 is no margin"),
     ("pabee", ["recipe.passes.search_depth.candidates=[9]"], "candidates: patience 9 needs 10 exits"),
+    ("deebert", ["recipe.stages.adaptive_depth.tau=0.1"], "tau = 0.1 would change nothing: .* method: dact"),
+    ("dact_bert", ["recipe.stages.adaptive_depth.tolerance=0.3"], "tolerance = 0.3 would change nothing"),
     ("int8", ["recipe.passes.half.pass=cast"], "either int8 or float16"),
     ("int4", ["recipe.passes.int8.pass=quantize"], "quantize and quantize_weights take all but one out"),
     ("int4", ["device.runtime_version='1.14'"], "4 bits need ONNX Runtime 1.17"),
@@ -197,6 +199,8 @@ def test_training_stages_need_training_data(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match=r"stage 'distill' needs train data.*~recipe\.stages\.distill"):
         run(asked)
+    with pytest.raises(DataError, match="stage 'adaptive_depth' needs train data and 'files' has none"):
+        make_plan(request("dact_bert", tmp_path, "data=files", f"data.dev={dev}"))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 from compressor.config.run import TaskName
 from compressor.errors import RequestError
 from compressor.models.families import family_of
-from compressor.models.structure import AdaptiveDepth, Structure, with_structure
+from compressor.models.structure import AdaptiveDepth, DepthMethod, Structure, with_structure
 from compressor.stages.adaptive_depth.settings import DEFAULTS, HEADS, AdaptiveDepthSettings
 
 
@@ -36,8 +36,25 @@ def shape(config: dict[str, Any], teacher: dict[str, Any], settings: AdaptiveDep
     return with_structure(config, dataclasses.replace(before, adaptive_depth=asked))
 
 
+_OWN: dict[str, DepthMethod] = {
+    **dict.fromkeys(("tau", "ponder", "exits_first", "exit_loss", "bound"), "dact"),
+    "tolerance": "pabee",
+}
+"""Settings that one method alone has."""
+
+
 def check_method(settings: AdaptiveDepthSettings, task: TaskName) -> None:
-    """Raise `RequestError` for a method that the task cannot have: only PABEE compares answers without classes."""
+    """Raise `RequestError` for a method that the task cannot have, and for settings that only another method has.
+
+    Only PABEE compares answers without classes. Another method's setting may stand at its default.
+    """
+    usual = AdaptiveDepthSettings()
+    for name, method in _OWN.items():
+        if method != settings.method and getattr(settings, name) != getattr(usual, name):
+            raise RequestError(
+                f"adaptive_depth: {name} = {getattr(settings, name)} would change nothing: {name} is a setting of "
+                f"method: {method}, and this is {settings.method}."
+            )
     if task == "text-regression" and settings.method != "pabee":
         raise RequestError(
             f"adaptive_depth: {settings.method} needs classes, of which it weighs the probabilities, and {task} has a "
