@@ -73,7 +73,8 @@ def make_row(
 def _macs(steps: Steps, config: dict[str, Any], keep: Sequence[float] | None, blocks_run: Sequence[int] | None) -> int:
     """MACs of the task's longest input; of a model that stops early, the mean over what the held-out texts needed."""
     structure = Structure.from_config(config)
-    texts = Counter(blocks_run or [None])
+    needed: Sequence[int | None] = blocks_run or [None]
+    texts = Counter(needed)
     total = sum(
         number
         * macs.count(config, structure, length=steps.task.max_length, keep=keep, blocks=blocks, task=steps.task.name)
