@@ -321,8 +321,8 @@ def test_an_interrupt_here_leaves_nothing_there(server, board, graph, tmp_path, 
     probe = tmp_path / "probe.py"
     probe.write_text("import subprocess\nsubprocess.call(['sleep', '98765.5'])\n")
     program = (
-        "import sys\nfrom pathlib import Path\nfrom compressor.devices import child\n"
-        "from compressor.devices.board import connected\n"
+        "import signal\nfrom pathlib import Path\nfrom compressor.devices.board import connected\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs start without it
         f"with connected({sshd.ADDRESS!r}, {sys.executable!r}) as board:\n"
         f"    board.put('probe.py', Path({str(probe)!r}))\n"
         "    board.run({'result': 'r', 'progress': 'p'}, {}, timeout_s=60)\n"
