@@ -173,7 +173,14 @@ def _train(
         ]
     if goal == "metric":
         return finals, first_that_holds(points, holds, limit=settings.finalists, tolerance=settings.tolerance)
-    return finals, cheapest_that_holds(front(points), holds, limit=settings.finalists)
+    along = front(points)
+    free = [point for point in along if not groups[point.shape][0].candidate.shape.is_trained]
+    held = cheapest_that_holds(free, holds, limit=1)
+    cheaper = [point for point in along if point not in free and (not held or point.price < held[-1].price)]
+    dearest = max((training.cost(groups[point.shape], FULL.share) for point in cheaper), default=0.0)
+    affordable = int((settings.budget * grid - sum(record.spent.values())) / dearest) if dearest else len(cheaper)
+    limit = min(max(1, settings.finalists - len(finals)), max(1, affordable))
+    return finals, held + cheapest_that_holds(cheaper, holds, limit=limit)
 
 
 def _teachers(teachers: Sequence[tuple[Steps, list[StageEntry]]]) -> dict[str, float]:

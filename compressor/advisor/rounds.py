@@ -141,11 +141,15 @@ def run_rounds(
         training: Trains and judges.
         settings: Their `eta` and `rounds`.
 
-    A shape that cannot be trained or exported is left out, and the reason kept. Raises `StorageError`, `DeviceError`.
+    A shape that cannot be trained or exported is left out, and the reason kept. One that costs no training goes on and
+    takes nobody's place. Raises `StorageError`, `DeviceError`.
     """
-    order = list(groups)
+    free = [name for name, group in groups.items() if not group[0].candidate.shape.is_trained]
+    order = [name for name in groups if name not in free]
     rounds = schedule(len(order), settings.eta, settings.rounds, goal=goal)
     names = order
+    for name in free:
+        judged_points(groups[name], training, rounds[0])
     for number, (now, after) in enumerate(zip(rounds, rounds[1:], strict=False), start=1):
         tell = training.teachers[0].progress.line
         tell(f"round {number} of {len(rounds)}: {len(names)} shapes, {now.share:.2g} of the training each")
@@ -160,7 +164,7 @@ def run_rounds(
                     f"{now.share:.2g} of the training"
                 )
         names = ahead
-    return names
+    return [name for name in free if name not in training.record.failed] + names
 
 
 def judged_points(group: Sequence[Priced], training: Training, now: Round) -> list[Point]:
