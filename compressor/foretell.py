@@ -55,14 +55,16 @@ def refuse_the_impossible(request: Request, teacher: Mapping[str, Any], *, to_me
         DeviceError: `gates.require_device` is set, and this machine, which is to measure, is not the device.
     """
     final = final_config(request, teacher)
+    structure = Structure.from_config(final)
+    layers = family_of(final).layer_count(final)
     passes = [entry.spec.name for entry in request.passes]
     of_lengths = next((name for name in _LENGTHS if name in passes), None)
-    if of_lengths and Structure.from_config(final).length_adaptive is None:
+    if of_lengths and structure.length_adaptive is None:
         raise RequestError(
             f"{of_lengths} needs a length dial: add the stage length_adaptive to the recipe, or take the pass out "
             f"with ~recipe.passes.{of_lengths}."
         )
-    if "search_depth" in passes and Structure.from_config(final).adaptive_depth is None:
+    if "search_depth" in passes and structure.adaptive_depth is None:
         raise RequestError(
             "search_depth needs a model that can stop early: add the stage adaptive_depth to the recipe, or take the "
             "pass out with ~recipe.passes.search_depth."
@@ -76,13 +78,12 @@ def refuse_the_impossible(request: Request, teacher: Mapping[str, Any], *, to_me
         )
     for entry in request.passes:
         if entry.spec.name == "set_lengths":
-            layers = family_of(final).layer_count(final)
             validate_keep(configuration(entry.settings.keep, layers), layers)
-        if entry.spec.name == "search_depth" and (depth := Structure.from_config(final).adaptive_depth):
-            values_to_try(entry.settings, depth, family_of(final).layer_count(final))
+        if entry.spec.name == "search_depth" and structure.adaptive_depth:
+            values_to_try(entry.settings, structure.adaptive_depth, layers)
         if entry.spec.name == "quantize":
             resolve(entry.settings, request.device)
-        if Structure.from_config(final).quantizers is not None:
+        if structure.quantizers is not None:
             if entry.spec.name == "quantize":
                 check_trained(entry.settings, request.device)
             elif entry.spec.name in _NUMBER_FORMATS:
@@ -92,7 +93,7 @@ def refuse_the_impossible(request: Request, teacher: Mapping[str, Any], *, to_me
                 )
         if entry.spec.name == "quantize_weights":
             check_device(entry.settings, request.device)
-            check_structure(entry.settings, Structure.from_config(final))
+            check_structure(entry.settings, structure)
     longest = family_of(final).longest_input(final)
     for key, length in (
         ("features.max_length", request.features.max_length),

@@ -179,7 +179,7 @@ def _train(
     cheaper = [point for point in along if point not in free and (not held or point.price < held[-1].price)]
     dearest = max((training.cost(groups[point.shape], FULL.share) for point in cheaper), default=0.0)
     affordable = int((settings.budget * grid - sum(record.spent.values())) / dearest) if dearest else len(cheaper)
-    limit = min(max(1, settings.finalists - len(finals)), max(1, affordable))
+    limit = min(settings.finalists - len(finals), max(1, affordable))
     return finals, held + cheapest_that_holds(cheaper, holds, limit=limit)
 
 
