@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import page
 from sets import SETS
 from shapes import verdict
 from training import best
@@ -20,34 +21,35 @@ FIGURES = ("p50_ms", "p90_ms", "first_call_ms", "peak_memory_mb", "size_mb", "en
 
 def write_page(work: Path, target: Path, options: Mapping[str, Any], remarks: Path) -> None:
     """Write the page: machine, cost model, the study's models, each task's grid and advice, and a person's remarks."""
-    lines = [
+    intro = [
         "# BERT on small devices: the study's grid on the machine at hand",
         "",
-        f"`python benchmarks/embedded all --encoder DIR --data DIR{_more(options['grid'])}`. The grid of "
-        "Sarkar et al. 2024: which shape of BERT fits which task and board. Latency is p50 of 64 real tokens, batch 1, "
-        "on the ONNX file, after warm-up, without tokenization, rows in turn, a fresh process a round; memory is the "
-        "peak of a run of its own. Every figure of speed and memory here was taken on this one machine, with each "
-        "profile's number of threads (as far as it has them) and memory limit: none is a figure of a Raspberry Pi, "
-        "Jetson, UP2 or UDOO.",
-        "",
-        machine_line("1 or 2"),
+        "`python benchmarks/embedded all --encoder DIR --data DIR`. The grid of Sarkar et al. 2024: which shape of "
+        "BERT fits which task and board. Latency is p50 of 64 real tokens, batch 1, on the ONNX file, after warm-up, "
+        "without tokenization, rows in turn, a fresh process a round; memory is the peak of a run of its own. Every figure of "
+        "speed and memory here was taken on the machine that its section names, with each profile's number of threads "
+        "(as far as it has them) and memory limit: none is a figure of a Raspberry Pi, Jetson, UP2 or UDOO.",
     ]
     shapes = work / "goemotions" / "whole"
-    lines += _cost_model(shapes) + _study(shapes) + _repeated(shapes)
-    for name in SETS:
-        lines += _section(name, work / name)
-    text = remarks.read_text(encoding="utf-8") if remarks.exists() else ""
-    target.write_text("\n".join(lines) + "\n\n" + text, encoding="utf-8")
+    found = {
+        "The cost model": _cost_model(shapes),
+        "The study's models, random weights": _study(shapes),
+        "The same file, measured again": _repeated(shapes),
+        **{name: _section(name, work / name) for name in SETS},
+    }
+    where = machine_line("1 or 2") + _more(options["grid"])
+    page.write(
+        target, intro, {title: [where, "", *lines] if lines else None for title, lines in found.items()}, remarks
+    )
 
 
 def _more(words: Sequence[str]) -> str:
     """What the grid was changed by, as it is given on the command line."""
-    return f" --grid {' '.join(words)}" if words else ""
+    return f" `--grid {' '.join(words)}`" if words else ""
 
 
 def _cost_model(work: Path) -> list[str]:
-    lines = ["", "## The cost model", "", "Calibrated on at most 12 measured shapes, held against others that were "
-             "measured in the same rounds."]  # fmt: skip
+    lines = ["Calibrated on at most 12 measured shapes, held against others that were measured in the same rounds."]
     for file in sorted(work.glob("predict-*.json")):
         found = json.loads(file.read_text())
         grid = file.stem.removeprefix("predict-")
@@ -59,34 +61,34 @@ def _cost_model(work: Path) -> list[str]:
             mark = "calibrated on" if row["calibrated"] else ""
             error = 100 * (given / row["p50_ms"] - 1)
             lines.append(f"| {row['name']} | {row['p50_ms']:.2f} | {given:.2f} | {error:+.0f} % | {mark} |")
-    return lines if len(lines) > 4 else []
+    return lines if len(lines) > 1 else []
 
 
 def _study(work: Path) -> list[str]:
     file = work / "study.json"
     if not file.exists():
         return []
-    lines = ["", "## The study's models, random weights", ""]
+    lines: list[str] = []
     groups: dict[str, list[str]] = {}
     found = json.loads(file.read_text())
     for name, entry in found.items():
         groups.setdefault(f"{entry['threads']} threads, {entry['memory_mb'] or 0:.0f} MB", []).append(name)
     for limits, names in groups.items():
-        lines += ["", f"Limits of {', '.join(names)} on this machine ({limits}):", ""]
+        lines += [f"Limits of {', '.join(names)} on this machine ({limits}):", ""]
         lines += ["| model | p50 ms | p90 ms | first call ms | peak MiB | size MB | energy mJ |", "|" + "---|" * 7]
-        for model, first in found[names[0]]["rows"].items():
+        for model in found[names[0]]["rows"]:
             several = [found[name]["rows"][model] for name in names if model in found[name]["rows"]]
             cells = [_middle([row.get(figure) for row in several]) for figure in FIGURES]
             lines.append(f"| {model} | {' | '.join(cells)} |")
-            del first
-    return lines
+        lines.append("")
+    return lines[:-1]
 
 
 def _repeated(work: Path) -> list[str]:
     file = work / "repeat.json"
     if not file.exists():
         return []
-    lines = ["", "## The same file, measured again", "", "| candidate | times | p50 ms, median | lowest | highest | "
+    lines = ["| candidate | times | p50 ms, median | lowest | highest | "
              "half of them within |", "|---|---|---|---|---|---|"]  # fmt: skip
     for name, times in json.loads(file.read_text()).items():
         middle = float(np.median(times))
@@ -109,7 +111,7 @@ def _section(name: str, work: Path) -> list[str]:
         Point(one, "", float(np.mean(mean[one]["metric"])), float(np.median(mean[one]["p50_ms"]))) for one in names
     ]
     several = f", means of {len(grids)} runs (3 seeds, 5 folds) with 95 % intervals" if len(grids) > 1 else ""
-    lines = ["", f"## {name}", "", f"{len(names)} candidates of {grids[0]['shapes']} trained shapes{several}; those "
+    lines = [f"{len(names)} candidates of {grids[0]['shapes']} trained shapes{several}; those "
              "that none beats in both metric and latency, and the whole encoder:", "",
              f"| candidate | {metric} | p50 ms | peak MiB | size MB | energy mJ |", "|" + "---|" * 6]  # fmt: skip
     shown = dict.fromkeys(

@@ -1,8 +1,9 @@
 """Every method on real input: `python benchmarks/methods all --encoder DIR --data DIR` writes its page.
 
-`teacher` fine-tunes the encoder, `stages` runs the stages of every row of `rows.yaml` (`--rows` for some), `graphs`
-exports and applies the passes, `quality` answers the whole test part, `speed` times one text and batches of 32 (rows in
-turn, processes of their own), `table` writes the page. Each result is skipped where it is there; `--work` keeps
+`teacher` fine-tunes the encoder (for SQuAD it is `--question-teacher`), `stages` runs the stages of every row of
+`rows.yaml` (`--rows` for some), `graphs` exports and applies the passes, `quality` answers the whole held-out part,
+`speed` times one text and batches of 32 (rows in turn, processes of their own), `table` writes the page: sections of
+data sets that `--work` has no speeds of stay as they are. Each result is skipped where it is there; `--work` keeps
 everything between calls.
 """
 
@@ -10,63 +11,44 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 sys.path.append(str(Path(__file__).parents[1]))  # what benchmarks share
 
 import onnx_run
+from bench import Bench
 from rows import ROWS, Row
+from sets import SETS
 from table import write_page
-from text_bench import TextBench
 from workbench import SEED
 
 from compressor.errors import CompressorError
 from compressor.graph.export import export
-from compressor.models.checkpoint import load_tokenizer
+from compressor.graph.halves import cut
+from compressor.models.checkpoint import load_tokenizer, read_config
+from compressor.models.families import family_of
+from compressor.models.structure import Structure
 from compressor.stages.context import Checkpoint
+from compressor.validation.metric import evaluate
 
 HERE = Path(__file__).parent
 BATCH = 32
 
 
-class Bench(TextBench):
-    """One data set with its fine-tuned teacher."""
-
-    def __init__(self, name: str, options: argparse.Namespace) -> None:
-        super().__init__(name, options)
-        fine_tuned = self.work / "checkpoints" / "teacher"
-        if fine_tuned.exists():
-            self.teacher = Checkpoint(fine_tuned, "teacher")
-        self.rows = [row for row in ROWS if not options.rows or row.key in options.rows]
-
-    def checkpoint(self, row: Row) -> Checkpoint:
-        """The checkpoint of a row's last stage."""
-        names = [self.after(row, number) for number in range(len(row.stages) + 1)]
-        return Checkpoint(self.work / "checkpoints" / names[-1], names[-1])
-
-    def after(self, row: Row, number: int) -> str:
-        """Key of the checkpoint after so many of the row's stages."""
-        return f"{row.key}-{number}" if number else "teacher"
-
-    def graph(self, row: Row) -> Path:
-        """The row's finished graph."""
-        return self.work / "graphs" / f"{row.key}.onnx"
-
-    def texts(self, row: Row) -> tuple[list[Any], int]:
-        """The test part as the row's tokenizer cuts it, and its padding id."""
-        tokenizer = load_tokenizer(self.checkpoint(row).path)
-        return self.task.features(self.data.dev, tokenizer, labelled=False), int(tokenizer.pad_token_id)
-
-
 def teacher(bench: Bench) -> None:
-    """The encoder with a head, fine-tuned."""
-    bench.stage("finetune", "teacher", bench.teacher, epochs=bench.options.epochs, learning_rate=1e-4, batch_size=64)
-    bench.teacher = Checkpoint(bench.work / "checkpoints" / "teacher", "teacher")
+    """The encoder with a head, fine-tuned; or a teacher that is there already."""
+    target = bench.work / "checkpoints" / "teacher"
+    if not bench.set.own_teacher:
+        options = bench.options
+        bench.stage("finetune", "teacher", bench.teacher, epochs=options.epochs, learning_rate=1e-4, batch_size=64)
+    elif not target.exists():
+        shutil.copytree(bench.options.question_teacher, target)
+    bench.teacher = Checkpoint(target, "teacher")
 
 
 def stages(bench: Bench) -> None:
@@ -93,47 +75,57 @@ def graphs(bench: Bench) -> None:
         except CompressorError as error:
             bench.progress.line(f"{row.key}: {error}")
             continue
+        if row.halves:
+            config = read_config(checkpoint.path)
+            split = Structure.from_config(config).split_layers
+            if split is None:
+                raise SystemExit(f"{row.key} is timed in halves, and its stages keep no texts apart")
+            folder = bench.halves(row).lower.parent
+            folder.mkdir(exist_ok=True)
+            cut(source, folder, layers=split.layers, width=family_of(config).hidden_size(config))
         bench.graph(row).write_bytes(source.read_bytes())
 
 
 def quality(bench: Bench) -> None:
-    """Metric and scores of the test part for every row."""
+    """Metric and scores of the held-out part for every row."""
     for row in bench.rows:
         target = bench.work / "quality" / f"{row.key}.json"
         if target.exists() or not bench.graph(row).exists():
             continue
-        bench.progress.line(f"{bench.name}: scoring {row.key}")
-        features, pad = bench.texts(row)
-        order = sorted(range(len(features)), key=lambda index: features[index].length)
-        ids = [features[index].inputs["input_ids"] for index in order]
-        found = onnx_run.run(bench.graph(row), [ids[at : at + 8] for at in range(0, len(ids), 8)], pad=pad)["None"]
-        outputs: list[Any] = [None] * len(features)
-        for place, logits in zip(order, found["logits"], strict=True):
-            outputs[place] = {"logits": np.asarray(logits, np.float32)}
-        predictions = bench.task.decode(bench.data.dev, features, outputs)
-        result = {
-            "metrics": bench.task.score(bench.data.dev, predictions),
-            "scores": bench.task.example_scores(bench.data.dev, predictions).tolist(),
-        }
-        target.write_text(json.dumps(result))
+        bench.progress.line(f"{bench.set.name}: scoring {row.key}")
+        tokenizer = load_tokenizer(bench.checkpoint(row).path)
+        found = evaluate(bench.graph(row), bench.task, bench.data.dev, tokenizer, bench.profile)
+        target.write_text(json.dumps({"metrics": found.metrics, "scores": found.example_scores.tolist()}))
 
 
 def speed(bench: Bench) -> None:
     """Times of a sample, one text at a time and in batches of 32, all rows in turn for several rounds."""
-    chosen = np.random.default_rng(SEED).permutation(len(bench.data.dev))[: bench.options.texts]
     ready = [row for row in bench.rows if bench.graph(row).exists()]
     times: dict[str, dict[str, list[float]]] = {row.key: {"one": [], "many": []} for row in ready}
     for number in range(bench.options.rounds):
         for row in ready:
-            features, pad = bench.texts(row)
-            ids = [features[index].inputs["input_ids"] for index in chosen]
-            one = onnx_run.run(bench.graph(row), [[text] for text in ids], passes=1, pad=pad)["None"]["times"]
-            batches = [ids[at : at + BATCH] for at in range(0, len(ids) - BATCH + 1, BATCH)]
-            many = onnx_run.run(bench.graph(row), batches, passes=2, pad=pad)["None"]["times"]
+            ids, pad, separator = bench.texts(row)
+            order = np.random.default_rng(SEED).permutation(len(ids))[: bench.options.texts]
+            chosen = [ids[index] for index in order]
+            batches = [chosen[at : at + BATCH] for at in range(0, len(chosen) - BATCH + 1, BATCH)]
+            one = _times(bench, row, [[text] for text in chosen], pad, separator)
+            many = _times(bench, row, batches, pad, separator)
             times[row.key]["one"].append(float(np.median(one)))
             times[row.key]["many"].append(float(np.median(many)) / BATCH)
-        bench.progress.line(f"{bench.name}: round {number + 1} of {bench.options.rounds} measured")
+        bench.progress.line(f"{bench.set.name}: round {number + 1} of {bench.options.rounds} measured")
     (bench.work / "speed.json").write_text(json.dumps(times))
+
+
+def _times(bench: Bench, row: Row, batches: list[list[list[int]]], pad: int, separator: int) -> np.ndarray:
+    """Milliseconds of every batch; with halves those of the first texts below and of both above, added up."""
+    runs = [(bench.graph(row), batches)]
+    if row.halves:
+        halves = bench.halves(row)
+        first = [[text[: text.index(separator) + 1] for text in batch] for batch in batches]
+        runs = [(halves.lower, first), (halves.upper, batches)]
+    return sum(
+        np.median(onnx_run.run(model, texts, passes=2, pad=pad)["None"]["times"], axis=0) for model, texts in runs
+    )
 
 
 PARTS: dict[str, Callable[[Bench], None]] = {
@@ -148,16 +140,19 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="+", choices=[*PARTS, "table", "all"])
     parser.add_argument("--encoder", required=True, help="checkpoint of a pre-trained encoder of six layers")
-    parser.add_argument("--data", required=True, help="folder with banking77 and clinc150")
-    parser.add_argument("--sets", nargs="+", choices=["banking77", "clinc150"], default=["banking77"])
+    parser.add_argument("--question-teacher", help="the same, fine-tuned on SQuAD (for --sets squad)")
+    parser.add_argument("--data", required=True, help="folder with banking77, clinc150 and squad_v1.1")
+    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=["banking77"])
     parser.add_argument("--rows", nargs="+", choices=[row.key for row in ROWS])
     parser.add_argument("--work", default=".work/methods")
     parser.add_argument("--epochs", type=float, default=6.0, help="of the teacher's fine-tuning")
     parser.add_argument("--texts", type=int, default=320, help="texts that are timed")
     parser.add_argument("--rounds", type=int, default=5)
     parsed = parser.parse_args()
+    if "squad" in parsed.sets and not parsed.question_teacher:
+        parser.error("--sets squad needs --question-teacher")
     for set_name in parsed.sets:
-        made = Bench(set_name, parsed)
+        made = Bench(SETS[set_name], parsed)
         for part in PARTS if "all" in parsed.parts else parsed.parts:
             if part in PARTS:
                 PARTS[part](made)

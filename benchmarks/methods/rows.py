@@ -13,14 +13,20 @@ Steps = tuple[tuple[str, dict[str, Any]], ...]
 
 @dataclass(frozen=True)
 class Row:
-    """One line. `survey`: what Ganesh et al. 2021, table 1, give for the kind: size, speed-up GPU/CPU, points."""
+    """One line. `survey`: what Ganesh et al. 2021, table 1, give for the kind: size, speed-up GPU/CPU, points.
+
+    `halves`: timed as a model whose second texts were read before: the lower half on first texts, the upper on both.
+    """
 
     key: str
+    trained_as: str  # the row whose stages these are, its own key if they are its own
     label: str
     family: str
     stages: Steps
     passes: Steps
     survey: str
+    sets: tuple[str, ...] = ("banking77", "clinc150")  # data sets that it is measured on
+    halves: bool = False
 
 
 def _read(path: Path) -> tuple[Row, ...]:
@@ -34,14 +40,20 @@ def _read(path: Path) -> tuple[Row, ...]:
     def steps(listed: list[dict[str, Any]]) -> Steps:
         return tuple((name, filled(values)) for step in listed for name, values in step.items())
 
+    def stages(key: str) -> Steps:
+        return steps(document["rows"][key].get("stages", []))
+
     return tuple(
         Row(
             key,
+            entry.get("same_as", key),
             entry["label"],
             entry["family"],
-            steps(entry.get("stages", [])),
+            stages(entry.get("same_as", key)),
             (("fuse", {}), *steps(entry.get("passes", []))),
             entry.get("survey", ""),
+            tuple(entry.get("sets", ("banking77", "clinc150"))),
+            entry.get("halves", False),
         )
         for key, entry in document["rows"].items()
     )

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 import onnx
+import page
 from rows import ROWS, Row
+from sets import SETS, Set
 from workbench import machine_line
 
 from compressor.graph.passes.nodes import graphs
@@ -18,7 +20,8 @@ from compressor.models.checkpoint import read_config
 from compressor.models.structure import Structure
 from compressor.validation.bootstrap import paired_interval
 
-LENGTH = 16
+FIRST_TEXT = 16
+"""Tokens of a question, about the median."""
 HEAD = (
     "method", "MB", "without embeddings", "million MACs", "p50 ms", "ms a text in 32s", "speed-up", "metric",
     "points [95 %]", "survey: size, GPU/CPU, points",
@@ -26,46 +29,50 @@ HEAD = (
 
 
 def write_page(work: Path, target: Path, options: Mapping[str, Any], remarks: Path) -> None:
-    """Write the page: machine, one table a data set, and the remarks that a person wrote beside it."""
-    lines = [
+    """Write the page: one table a data set with its machine, and the remarks that a person wrote beside it."""
+    intro = [
         "# Every method, one strength each, on real input",
         "",
-        "`python benchmarks/methods all --encoder DIR --data DIR` with "
-        f"texts = {options['texts']}, rounds = {options['rounds']}. Encoder: MiniLM, 6 layers of 384, fine-tuned. "
-        f"MACs of a text of {LENGTH} tokens. Latencies: rows in turn, processes of their own; medians over texts, "
-        "then over rounds. Speed-up: p50 of the teacher's float32 graph against the row's. Points: against that graph.",
-        "",
-        machine_line(2),
+        "`python benchmarks/methods all --encoder DIR --data DIR` (questions: `--sets squad --question-teacher DIR`). "
+        "Encoder: MiniLM, 6 layers of 384, fine-tuned. Latencies: rows in turn, processes of their own; medians over "
+        "texts, then over rounds. Speed-up: p50 of the teacher's float32 graph against the row's. Points: against that "
+        "graph. Speed-ups of the survey: GPU/CPU.",
     ]
-    for folder in sorted(path.parent for path in work.glob("*/speed.json")):
-        lines += ["", f"## {folder.name}", "", *_section(folder)]
-    text = remarks.read_text(encoding="utf-8") if remarks.exists() else ""
-    target.write_text("\n".join(lines) + "\n\n" + text, encoding="utf-8")
+    sections = {name: _section(work / name, entry, options) for name, entry in SETS.items()}
+    page.write(target, intro, sections, remarks)
 
 
-def _section(work: Path) -> list[str]:
+def _section(work: Path, entry: Set, options: Mapping[str, Any]) -> list[str] | None:
+    """A data set's machine and table; None where it has not been measured."""
+    if not (work / "speed.json").exists():
+        return None
     times = json.loads((work / "speed.json").read_text())
     found = {path.stem: json.loads(path.read_text()) for path in (work / "quality").glob("*.json")}
     listed = [row for row in ROWS if row.key in times and row.key in found]
     metric = next(iter(found["teacher"]["metrics"]))
-    lines = ["| " + " | ".join(HEAD).replace("metric", metric, 1) + " |", "|" + "---|" * len(HEAD)]
+    lines = [
+        f"MACs of {entry.length} tokens; {options['texts']} texts timed, {options['rounds']} rounds. {machine_line(2)}",
+        "",
+        "| " + " | ".join(HEAD).replace("metric", metric, 1) + " |",
+        "|" + "---|" * len(HEAD),
+    ]
     family = ""
     for row in listed:
         if row.family != family:
             family = row.family
             lines.append(f"| **{family}** |" + " |" * (len(HEAD) - 1))
-        lines.append(_line(work, row, times, found))
+        lines.append(_line(work, entry, row, times, found))
     return lines
 
 
-def _line(work: Path, row: Row, times: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+def _line(work: Path, entry: Set, row: Row, times: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     mine, base = found[row.key], found["teacher"]
     value, before = (float(next(iter(entry["metrics"].values()))) for entry in (mine, base))
     interval = paired_interval(np.asarray(mine["scores"]), np.asarray(base["scores"]))
     one, plain = (np.asarray(times[key]["one"]) for key in (row.key, "teacher"))
-    checkpoint = work / "checkpoints" / (f"{row.key}-{len(row.stages)}" if row.stages else "teacher")
-    config = read_config(checkpoint)
-    cost = macs.count(config, Structure.from_config(config), length=LENGTH, task="text-classification")
+    key = f"{row.trained_as}-{len(row.stages)}" if row.stages else "teacher"
+    config = read_config(work / "checkpoints" / key)
+    cost = _macs(config, entry, halves=row.halves)
     size, inner = sizes(work / "graphs" / f"{row.key}.onnx", int(config["vocab_size"]))
     cells = [
         row.label,
@@ -80,6 +87,20 @@ def _line(work: Path, row: Row, times: Mapping[str, Any], found: Mapping[str, An
         row.survey,
     ]
     return "| " + " | ".join(cells) + " |"
+
+
+def _macs(config: Mapping[str, Any], entry: Set, *, halves: bool) -> int:
+    """Of the whole model; or, with halves, of the lower layers on a first text and of the upper ones on both."""
+    structure = Structure.from_config(config)
+    whole = macs.count(config, structure, length=entry.length, task=entry.task)
+    if not halves or structure.split_layers is None:
+        return whole
+    below = structure.split_layers.layers
+    lower, first = (
+        macs.count(config, structure, length=tokens, blocks=below, task=entry.task)
+        for tokens in (entry.length, FIRST_TEXT)
+    )
+    return whole - lower + first
 
 
 def sizes(path: Path, vocabulary: int) -> tuple[int, int]:

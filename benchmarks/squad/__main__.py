@@ -9,7 +9,6 @@ lengths, `quality` scores every row on the dev file, `speed` measures all rows i
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import subprocess
 import sys
@@ -21,12 +20,13 @@ import numpy as np
 
 sys.path.append(str(Path(__file__).parents[1]))  # what benchmarks share
 
+from question_sets import squad
 from rows import rows
 from table import write_table
 from workbench import SEED, Workbench
 
 from compressor import data as data_room
-from compressor.config.run import DataSettings, FeatureSettings
+from compressor.config.run import FeatureSettings
 from compressor.graph.export import export
 from compressor.models.checkpoint import load, load_tokenizer, save
 from compressor.models.families import family_of_model
@@ -47,28 +47,15 @@ class Bench(Workbench):
         work = Path(options.work).resolve()
         work.mkdir(parents=True, exist_ok=True)
         task = make_task("question-answering", FeatureSettings(max_length=384, doc_stride=128))
-        folder = Path(options.data)
-        settings = DataSettings(
-            source="files",
-            train=str(_train_file(work, [folder / "train_44_articles.json.gz", *map(Path, options.more_train)])),
-            dev=str(folder / "dev_24_articles.json.gz"),
+        settings = squad(
+            Path(options.data),
+            work,
+            more_train=options.more_train,
             search=options.search_questions,
             max_dev=options.dev_questions,
         )
         data = data_room.load(settings, "question-answering", SEED)
         super().__init__(work, task, data, Checkpoint(Path(options.teacher).resolve(), "teacher"))
-
-
-def _train_file(work: Path, files: list[Path]) -> Path:
-    """One file; several are put together once."""
-    merged = work / "train.json"
-    if len(files) == 1:
-        return files[0]
-    if not merged.exists():
-        texts = [gzip.decompress(file.read_bytes()) for file in files]
-        articles = [article for text in texts for article in json.loads(text)["data"]]
-        merged.write_text(json.dumps({"data": articles}))
-    return merged
 
 
 def adapt(bench: Bench) -> None:
