@@ -27,8 +27,8 @@ def write_page(work: Path, target: Path, options: Mapping[str, Any], remarks: Pa
         "`python benchmarks/embedded all --encoder DIR --data DIR`. The grid of Sarkar et al. 2024: which shape of "
         "BERT fits which task and board. Latency is p50 of 64 real tokens, batch 1, on the ONNX file, after warm-up, "
         "without tokenization, rows in turn, a fresh process a round; memory is the peak of a run of its own. Every "
-        "figure of speed and memory here was taken on the machine that its section names, with each profile's number of "
-        "threads (as far as it has them) and memory limit: none is a figure of a Raspberry Pi, Jetson, UP2 or UDOO.",
+        "figure of speed and memory here was taken on the machine that its section names, with each profile's number "
+        "of threads (as far as it has them) and memory limit: none is a figure of a Raspberry Pi, Jetson, UP2 or UDOO.",
     ]
     shapes = work / "goemotions" / "whole"
     found = {
