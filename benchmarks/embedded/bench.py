@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,13 @@ class Bench(Workbench):
         for name, reason in impossible.items():
             self.progress.line(f"{name}: {reason}")
         return items, make_pricer(question, steps), steps
+
+    def take_prices(self) -> None:
+        """Copy what other runs of the data set have measured: their candidates are of the same shapes."""
+        own = self.work / "exports" / ".cache"
+        for entry in self.work.parent.glob("*/exports/.cache/price-*"):
+            if not (own / entry.name).exists():
+                shutil.copytree(entry, own / entry.name)
 
     def keep(self, name: str, value: Any) -> None:
         """Write a result of a part."""

@@ -20,7 +20,8 @@ Row = Mapping[str, Any]
 
 
 def prices(bench: Bench) -> None:
-    """Latency, memory and size of every candidate of the grid, measured."""
+    """Latency, memory and size of every candidate of the grid, measured; once for all runs of a data set."""
+    bench.take_prices()
     items, pricer, _ = bench.prepared(bench.question(*LOOSE))
     for start in range(0, len(items), CHUNK):
         pricer.measured(items[start : start + CHUNK])

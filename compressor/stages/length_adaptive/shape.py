@@ -16,21 +16,25 @@ def shape(config: dict[str, Any], teacher: dict[str, Any], settings: LengthAdapt
     """What `config.json` will say after the stage, but for what depends on the task alone."""
     layers = family_of(config).layer_count(config)
     drop_probabilities(settings, layers)
-    structure = dataclasses.replace(Structure.from_config(config), length_adaptive=structure_of(settings, layers))
-    return with_structure(config, structure)
+    before = Structure.from_config(config)
+    after = structure_of(settings, layers, before=before.length_adaptive)
+    return with_structure(config, dataclasses.replace(before, length_adaptive=after))
 
 
 def structure_of(
-    settings: LengthAdaptiveSettings, layers: int, task: TaskName = "question-answering"
+    settings: LengthAdaptiveSettings,
+    layers: int,
+    task: TaskName = "question-answering",
+    before: LengthAdaptive | None = None,
 ) -> LengthAdaptive:
-    """The structure that the stage gives a model: everything is kept by default.
+    """The structure that the stage gives a model: everything is kept by default, or what it kept `before`.
 
     Token and span tasks restore dropped tokens; those with one answer a text always keep the token at position 0
     instead.
     """
     by_first = task in TEXT_TASKS
     return LengthAdaptive(
-        keep=[1.0] * layers,
+        keep=[1.0] * layers if before is None else before.keep,
         minimum=settings.minimum,
         restore=not by_first,
         protect_first=by_first,

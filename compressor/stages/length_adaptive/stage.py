@@ -20,8 +20,9 @@ from compressor.training import train, training_device
 def run(source: Checkpoint, settings: LengthAdaptiveSettings, context: StageContext) -> Checkpoint:
     """Train a checkpoint with LengthDrop; one that already is length-adaptive trains on.
 
-    The result keeps all tokens by default (`keep` is 1 everywhere). Token and span tasks restore dropped tokens; those
-    with one answer a text always keep the token at position 0 instead.
+    The result keeps all tokens by default (`keep` is 1 everywhere), or what its source kept, such as the lengths that
+    PoWER-BERT learned. Token and span tasks restore dropped tokens; those with one answer a text always keep the token
+    at position 0 instead.
 
     Raises:
         CheckpointError: The checkpoint cannot be loaded for the task.
@@ -32,7 +33,8 @@ def run(source: Checkpoint, settings: LengthAdaptiveSettings, context: StageCont
     model = checkpoint.load(source.path, task)
     tokenizer = checkpoint.load_tokenizer(source.path)
     layers = len(family_of_model(model).layers_of(model))
-    model = make_length_adaptive(model, structure_of(settings, layers, task.name))
+    before = checkpoint.structure_of(model).length_adaptive
+    model = make_length_adaptive(model, structure_of(settings, layers, task.name, before))
     features = task.features(context.data.train, tokenizer, labelled=True)
     guide = load_teacher(context, tokenizer).to(training_device()) if settings.guide == "teacher" else None
     objective = SandwichObjective(task, settings, layers, context.seed, guide)

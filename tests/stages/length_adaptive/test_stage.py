@@ -10,11 +10,12 @@ import torch
 
 from compressor.errors import CheckpointError, RequestError
 from compressor.models import checkpoint
-from compressor.models.structure import LengthAdaptive
+from compressor.models.structure import LengthAdaptive, Structure
 from compressor.stages.length_adaptive import stage
 from compressor.stages.length_adaptive.divergence import mean_divergence
 from compressor.stages.length_adaptive.objective import SandwichObjective, output_kind
 from compressor.stages.length_adaptive.settings import LengthAdaptiveSettings
+from compressor.stages.length_adaptive.shape import shape
 from compressor.tasks import Task
 from compressor.training import collate, predict
 from tests.stages.distill.conftest import make_checkpoint, make_context, make_examples, tiny_task
@@ -154,10 +155,15 @@ def test_a_checkpoint_becomes_length_adaptive(tmp_path: Path, name: str) -> None
 def test_a_length_adaptive_checkpoint_trains_on(tmp_path: Path) -> None:
     task = tiny_task("question-answering")
     start = make_checkpoint(tmp_path / "start", task, adaptive=True)
-    result = stage.run(start, LengthAdaptiveSettings(max_steps=1, batch_size=8), make_context(tmp_path, task, start))
-    adaptive = checkpoint.structure_of(checkpoint.load(result.path, task)).length_adaptive
-    assert adaptive is not None
-    assert adaptive.keep == [1.0, 1.0]
+    before = checkpoint.structure_of(checkpoint.load(start.path, task)).length_adaptive
+    assert before is not None and before.keep != [1.0, 1.0]
+    settings = LengthAdaptiveSettings(max_steps=1, batch_size=8)
+    result = stage.run(start, settings, make_context(tmp_path, task, start))
+    after = checkpoint.structure_of(checkpoint.load(result.path, task)).length_adaptive
+    assert after is not None and after.keep == before.keep
+    config = checkpoint.read_config(start.path)
+    foretold = Structure.from_config(shape(config, config, settings)).length_adaptive
+    assert foretold is not None and foretold.keep == before.keep
 
 
 @pytest.mark.parametrize(("name", "significance"), [*((name, "all") for name in TASK_NAMES), (TASK_NAMES[0], "first")])
