@@ -72,14 +72,19 @@ def _study(work: Path) -> list[str]:
     groups: dict[str, list[str]] = {}
     found = json.loads(file.read_text())
     for name, entry in found.items():
-        groups.setdefault(f"{entry['threads']} threads, {entry['memory_mb'] or 0:.0f} MB", []).append(name)
+        limit = next(iter(entry["rows"].values()))["memory_limit_mb"]
+        groups.setdefault(f"{entry['threads']} threads, {limit or 0:.0f} MiB for the model", []).append(name)
     for limits, names in groups.items():
         lines += [f"Limits of {', '.join(names)} on this machine ({limits}):", ""]
-        lines += ["| model | p50 ms | p90 ms | first call ms | peak MiB | size MB | energy mJ |", "|" + "---|" * 7]
+        lines += [
+            "| model | p50 ms | p90 ms | first call ms | peak MiB | size MB | energy mJ | fits |",
+            "|" + "---|" * 8,
+        ]
         for model in found[names[0]]["rows"]:
             several = [found[name]["rows"][model] for name in names if model in found[name]["rows"]]
             cells = [_middle([row.get(figure) for row in several]) for figure in FIGURES]
-            lines.append(f"| {model} | {' | '.join(cells)} |")
+            fits = {True: "yes", False: "no", None: "not tried"}[several[0].get("fits_memory")]
+            lines.append(f"| {model} | {' | '.join(cells)} | {fits} |")
         lines.append("")
     return lines[:-1]
 
@@ -111,8 +116,9 @@ def _section(name: str, work: Path) -> list[str]:
         Point(one, "", float(np.mean(mean[one]["metric"])), float(np.median(mean[one]["p50_ms"]))) for one in names
     ]
     several = f", means of {len(grids)} runs (3 seeds, 5 folds) with 95 % intervals" if len(grids) > 1 else ""
-    lines = [f"{len(names)} candidates of {grids[0]['shapes']} trained shapes{several}; those "
-             "that none beats in both metric and latency, and the whole encoder:", "",
+    noisy = sum(grid["rows"][one].get("steady") is False for grid in grids for one in names)
+    lines = [f"{len(names)} candidates of {grids[0]['shapes']} trained shapes{several}; {noisy} prices whose rounds were "
+             "further apart than 5 %. Those that none beats in both metric and latency, and the whole encoder:", "",
              f"| candidate | {metric} | p50 ms | peak MiB | size MB | energy mJ |", "|" + "---|" * 6]  # fmt: skip
     shown = dict.fromkeys(
         [*(point.name for point in front(points)), *(one for one in names if one.startswith("l6-w100-"))]

@@ -58,6 +58,7 @@ def grid(bench: Bench) -> None:
                 "memory_mb": member.price.memory_mb,
                 "size_mb": member.price.size_mb,
                 "energy_mj": (member.price.speed or {}).get("energy_mj"),
+                "steady": (member.price.speed or {}).get("steady"),
             }
         everything = [member for members in groups.values() for member in members]
         cost = {
