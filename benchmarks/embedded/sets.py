@@ -29,7 +29,7 @@ class Set:
     runs: tuple[str, ...] = ("whole",)
     budget: tuple[
         str, ...
-    ] = ()  # words for the advisor: the full training of a student, where its default does not suit
+    ] = ()  # words for the advisor: the full training of a student and the grid, where the defaults are too much
 
     def settings(self, folder: Path, work: Path, run: str) -> DataSettings:
         """The settings of one run, which is `whole` or `<seed>-<fold>`."""
@@ -37,7 +37,7 @@ class Set:
 
 
 def _goemotions(folder: Path, work: Path, run: str) -> DataSettings:
-    return goemotions(folder, work)
+    return dataclasses.replace(goemotions(folder, work), max_train=16_000)
 
 
 def _huric(folder: Path, work: Path, run: str) -> DataSettings:
@@ -78,7 +78,14 @@ def _conll(name: str, most: int | None = None) -> Callable[[Path, Path, str], Da
 SETS = {
     entry.name: entry
     for entry in (
-        Set("goemotions", "text-classification", _goemotions, epochs=6.0, search=1_000),
+        Set(
+            "goemotions",
+            "text-classification",
+            _goemotions,
+            epochs=6.0,
+            search=1_000,
+            budget=("advise.distill.epochs=3", "advise.grid.keep=[1.0]"),
+        ),
         Set(
             "huric",
             "text-classification",
@@ -86,10 +93,13 @@ SETS = {
             epochs=30.0,
             search=100,
             budget=(
-                "advise.distill.epochs=24",
-                "advise.length_adaptive.epochs=12",
+                "advise.distill.epochs=12",
+                "advise.length_adaptive.epochs=6",
                 "advise.distill.batch_size=16",
                 "advise.length_adaptive.batch_size=16",
+                "advise.grid.layers=[1.0,0.5]",
+                "advise.grid.widths=[1.0,0.25]",
+                "advise.grid.keep=[1.0,0.8]",
             ),
             runs=tuple(f"{seed}-{fold}" for seed in (1, 2, 3) for fold in range(FOLDS)),
         ),
@@ -97,9 +107,14 @@ SETS = {
             "wnut17",
             "token-classification",
             _conll("wnut17"),
-            epochs=6.0,
-            search=600,
-            budget=("advise.distill.epochs=8", "advise.length_adaptive.epochs=4"),
+            epochs=15.0,
+            search=200,
+            budget=(
+                "advise.distill.epochs=16",
+                "advise.length_adaptive.epochs=8",
+                "advise.grid.layers=[1.0,0.67,0.34]",
+                "advise.grid.keep=[1.0,0.8]",
+            ),
         ),
         Set(
             "uner_en_ewt",
@@ -107,7 +122,7 @@ SETS = {
             _conll("uner_en_ewt", 6_600),
             epochs=8.0,
             search=600,
-            budget=("advise.distill.epochs=3", "advise.length_adaptive.epochs=1"),
+            budget=("advise.distill.epochs=3", "advise.grid.keep=[1.0]"),
         ),
     )
 }

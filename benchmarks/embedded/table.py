@@ -117,8 +117,9 @@ def _section(name: str, work: Path) -> list[str]:
     ]
     several = f", means of {len(grids)} runs (3 seeds, 5 folds) with 95 % intervals" if len(grids) > 1 else ""
     noisy = sum(grid["rows"][one].get("steady") is False for grid in grids for one in names)
-    lines = [f"{len(names)} candidates of {grids[0]['shapes']} trained shapes{several}; {noisy} prices whose rounds were "
-             "further apart than 5 %. Those that none beats in both metric and latency, and the whole encoder:", "",
+    lines = [f"{len(names)} candidates of {grids[0]['shapes']} trained shapes{several}; {noisy} prices whose rounds "
+             "were further apart than 5 %. Those that none beats in both metric and latency, and the whole encoder:",
+             "",
              f"| candidate | {metric} | p50 ms | peak MiB | size MB | energy mJ |", "|" + "---|" * 6]  # fmt: skip
     shown = dict.fromkeys(
         [*(point.name for point in front(points)), *(one for one in names if one.startswith("l6-w100-"))]
