@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from compressor.models.checkpoint import read_config
 from compressor.models.structure import Structure
 from compressor.validation.bootstrap import paired_interval
 
+TRAINED_INT8 = ("int8-qat", "int8-qat-questions")
+STATIC_INT8 = ("int8-naive", "int8-percentile", "int8-mse")
 FIRST_TEXT = 16
 """Tokens of a question, about the median."""
 HEAD = (
@@ -62,7 +64,23 @@ def _section(work: Path, entry: Set, options: Mapping[str, Any]) -> list[str] | 
             family = row.family
             lines.append(f"| **{family}** |" + " |" * (len(HEAD) - 1))
         lines.append(_line(work, entry, row, times, found))
-    return lines
+    return [*lines, *_pairs(listed, found)]
+
+
+def _pairs(listed: Sequence[Row], found: Mapping[str, Any]) -> list[str]:
+    """What trained int8 gains on each static one that was not trained, on the same examples."""
+    known = {row.key: row.label for row in listed}
+    trained = [key for key in known if key in TRAINED_INT8]
+    lines = []
+    for key in trained:
+        for other in (other for other in STATIC_INT8 if other in known):
+            first, second = (np.asarray(found[name]["scores"]) for name in (key, other))
+            interval = paired_interval(first, second)
+            lines.append(
+                f"- {known[key]} against {known[other]}: {np.mean(first - second):+.2f} "
+                f"[{interval.low:+.2f}, {interval.high:+.2f}] points"
+            )
+    return ["", *lines] if lines else []
 
 
 def _line(work: Path, entry: Set, row: Row, times: Mapping[str, Any], found: Mapping[str, Any]) -> str:
