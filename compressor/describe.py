@@ -6,7 +6,6 @@ Stages, passes and recipes are described in `describe_method`.
 from __future__ import annotations
 
 import difflib
-import platform
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
@@ -24,7 +23,6 @@ from compressor.graph.passes.quantize import scheme
 from compressor.graph.passes.quantize.settings import QuantizeSettings
 from compressor.graph.passes.quantize_weights.requirements import check_device
 from compressor.graph.passes.quantize_weights.settings import QuantizeWeightsSettings
-from compressor.processor import cpu_flags
 from compressor.request import build
 from compressor.request.folders import choices, own_folder
 
@@ -113,9 +111,7 @@ def this_machine(profile: DeviceProfile) -> str:
     """Whether figures taken here are the device's own, and if not, what tells them apart."""
     if identity.is_this_machine(profile):
         return f"This machine is one ({host.cpu_model()}): gates on speed are judged here."
-    facts = {"machine": platform.machine(), "cpu": host.cpu_model(), "flags": cpu_flags(), "board": host.board()}
-    missing = [path for path in profile.identity.paths if not Path(path).exists()]
-    reason = identity.mismatch(profile, facts) or (f"there is no {missing[0]}" if missing else "it names a board")
+    reason = identity.mismatch(profile, identity.facts_here(profile)) or "it names a board"
     return f"This machine is none: {reason}. Figures taken here are labelled so, and gates on speed are not judged."
 
 

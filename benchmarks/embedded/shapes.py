@@ -142,10 +142,10 @@ def repeat(bench: Bench) -> None:
     """One small and one large candidate, measured anew several times: do medians agree?"""
     items, pricer = items_of(bench, "encoder")
     wanted = [item for item in items if item.name in ("l6-w100-fp32", "l6-w100-int8", "l2-w50-int8")]
-    found: dict[str, list[float]] = {item.name: [] for item in wanted}
+    found: dict[str, list[dict[str, Any]]] = {item.name: [] for item in wanted}
     for turn in range(bench.options.times):
         for name, notes in pricer.measured_anew(wanted).items():
-            found[name].append(notes["speed"]["p50_ms"])
+            found[name].append({key: notes["speed"][key] for key in ("p50_ms", "spread", "steady")})
         bench.progress.line(f"measured {turn + 1} of {bench.options.times} times")
     bench.keep("repeat", found)
 

@@ -93,12 +93,23 @@ def _repeated(work: Path) -> list[str]:
     file = work / "repeat.json"
     if not file.exists():
         return []
-    lines = ["| candidate | times | p50 ms, median | lowest | highest | "
-             "half of them within |", "|---|---|---|---|---|---|"]  # fmt: skip
-    for name, times in json.loads(file.read_text()).items():
-        middle = float(np.median(times))
-        off = 100 * float(np.median(np.abs(np.asarray(times) / middle - 1)))
-        lines.append(f"| {name} | {len(times)} | {middle:.2f} | {min(times):.2f} | {max(times):.2f} | {off:.1f} % |")
+    lines = [
+        "Medians of a whole measurement (rounds, each in a process of its own) against the median of them all. A "
+        "measurement whose rounds are further apart than 5 % is told as noisy, and counts as that here.",
+        "",
+        "| candidate | times | p50 ms, median | lowest | highest | half of them within | told as noisy | of the others, "
+        "furthest off |",
+        "|" + "---|" * 8,
+    ]
+    for name, measured in json.loads(file.read_text()).items():
+        times = np.asarray([entry["p50_ms"] for entry in measured])
+        steady = np.asarray([entry["steady"] is not False for entry in measured])
+        off = 100 * np.abs(times / np.median(times) - 1)
+        rest = f"{off[steady].max():.1f} %" if steady.any() else ""
+        lines.append(
+            f"| {name} | {len(times)} | {np.median(times):.2f} | {times.min():.2f} | {times.max():.2f} "
+            f"| {np.median(off):.1f} % | {int((~steady).sum())} | {rest} |"
+        )
     return lines
 
 

@@ -223,22 +223,24 @@ class Manifest:
         try:
             return _build(cls, values)
         except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(map(str, first["loc"]))
-            raise ArtifactError(f"{where} is damaged: '{key}' = {first['input']!r:.80}: {first['msg']}.") from error
+            raise ArtifactError(f"{where} is damaged: {_first(error)}.") from error
         except (TypeError, ValueError, AttributeError, KeyError) as error:
             raise ArtifactError(f"{where} is damaged: {error}.") from error
 
 
 def read(folder: Path) -> Manifest:
     """The manifest of an artifact; raises `ArtifactError` when the folder has none that can be read."""
-    path = folder / NAME
     if not folder.is_dir():
         raise ArtifactError(f"{folder} is not a folder: give the folder of an artifact.")
+    return read_file(folder / NAME)
+
+
+def read_file(path: Path) -> Manifest:
+    """The manifest in a file, whatever its name is; raises `ArtifactError` for one that cannot be read."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise ArtifactError(f"{folder} has no {NAME}: it is not an artifact of ours.") from error
+        raise ArtifactError(f"{path.parent} has no {path.name}: it is not an artifact of ours.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ArtifactError(f"{path} cannot be read: {error}.") from error
     return Manifest.from_json(text, where=str(path))
@@ -260,26 +262,11 @@ def _plain(value: Any) -> Any:
 
 
 def _build(cls: type[Manifest], values: Mapping[str, Any]) -> Manifest:
-    given = dict(values)
-    if given.get("task") not in TASK_NAMES:
-        raise ValueError(f"task is {given.get('task')!r}")
-    for key, kind in _needed(given["task"], multi_label=given.get("multi_label") is True):
-        _need(given, key, kind)
-    given["measurements"] = [Measurement(**entry) for entry in given.get("measurements", [])]
-    given["stages"] = [StageRow(**entry) for entry in given.get("stages", [])]
-    dial = given.get("dial")
-    if dial is not None:
-        settings = [DialSetting(**entry) for entry in dial.get("settings", [])]
-        kept = [KeptTokens(**entry) for entry in dial.get("examples", [])]
-        given["dial"] = Dial(**{**dial, "settings": settings, "examples": kept})
-    depth = given.get("depth")
-    if depth is not None:
-        examples = {part: [DepthExample(**entry) for entry in depth.get(part, [])] for part in ("early", "late")}
-        tried = [DepthSetting(**entry) for entry in depth.get("settings", [])]
-        given["depth"] = Depth(**{**depth, **examples, "settings": tried})
-    if given.get("halves") is not None:
-        given["halves"] = Halves(**given["halves"])
-    cls(**given)  # refuses entries that it does not know
+    """The manifest of these values. Entries that this version does not know are left out, however deep they stand."""
+    if values.get("task") not in TASK_NAMES:
+        raise ValueError(f"task is {values.get('task')!r}")
+    for key, kind in _needed(values["task"], multi_label=values.get("multi_label") is True):
+        _need(values, key, kind)
     manifest = TypeAdapter(cls).validate_json(to_json(values), strict=True)
     for setting in manifest.dial.settings if manifest.dial else []:
         _check_keep(f"keep of '{setting.name}'", setting.keep, manifest)
@@ -288,6 +275,15 @@ def _build(cls: type[Manifest], values: Mapping[str, Any]) -> Manifest:
         if any(len(example.tokens) != len(example.layers) for example in manifest.dial.examples):
             raise ValueError("an example of the dial has not one number of layers for each token")
     return manifest
+
+
+def _first(error: ValidationError) -> str:
+    """The first thing that is wrong, in words."""
+    first = error.errors()[0]
+    key = ".".join(map(str, first["loc"]))
+    if first["type"] == "missing":
+        return f"'{key}' is missing"
+    return f"'{key}' = {first['input']!r:.80}: {first['msg']}"
 
 
 def _needed(task: str, *, multi_label: bool) -> list[tuple[str, type]]:

@@ -7,7 +7,8 @@ lost), when it has heard nothing for a while, and by a signal; a probe that stil
 Messages are one line of JSON each, with `size` bytes behind it. Asked:
     put   name, sha256; the content follows      -> {} or {"error", "full", "free_mb"}
     drop  name                                   -> {}
-    run   probe, request, environment, timeout_s -> {"rows": n} now and then, then {"code"} or {"timeout": true}
+    run   probe, request, environment, defaults, timeout_s
+                                                 -> {"rows": n} now and then, then {"code"} or {"timeout": true}
     get   name                                   -> {"missing": true} or the content
     bye                                          -> the end
     clock                                        -> {"time": seconds since the epoch}
@@ -162,12 +163,13 @@ def run(source: Source, message: Dict[str, Any]) -> None:
     except OSError as error:
         send({"error": str(error), "full": error.errno in (errno.ENOSPC, errno.EDQUOT), "free_mb": free_mb()})
         return
+    variables = dict(message["defaults"], **os.environ)  # what the board sets itself stays
     child = subprocess.Popen(
         [sys.executable, message["probe"], "request.json"],
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=subprocess.STDOUT,
-        env=dict(os.environ, TMPDIR=os.getcwd(), **message["environment"]),  # libraries leave files there
+        env=dict(variables, TMPDIR=os.getcwd(), **message["environment"]),  # libraries leave files there
         start_new_session=True,
         preexec_fn=killable,
     )
@@ -237,6 +239,8 @@ def main() -> None:
                 send({"time": time.time()})
             elif kind == "run":
                 run(source, message)
+            elif kind == "ping":
+                os.utime(".")  # a folder in use never looks left behind
             elif kind == "drop":
                 name = os.path.basename(message["name"])
                 if os.path.exists(name):

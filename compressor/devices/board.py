@@ -114,13 +114,18 @@ class Board:
         self,
         request: Mapping[str, Any],
         environment: Mapping[str, str],
+        defaults: Mapping[str, str],
         *,
         timeout_s: float,
         on_rows: Callable[[int], None] | None = None,
     ) -> int | None:
-        """Run the probe on a request there; the exit code of its process, or None when its time was over."""
-        asked = {"op": "run", "probe": "probe.py", "request": dict(request), "environment": dict(environment)}
-        self._send({**asked, "timeout_s": timeout_s})
+        """Run the probe on a request there; the exit code of its process, or None when its time was over.
+
+        `environment` is set for it, `defaults` only what the board does not set itself.
+        """
+        asked = {"op": "run", "probe": "probe.py", "request": dict(request)}
+        variables = {"environment": dict(environment), "defaults": dict(defaults)}
+        self._send({**asked, **variables, "timeout_s": timeout_s})
         end = time.monotonic() + timeout_s + ANSWER_S
         while True:
             message, _ = self._answer(end - time.monotonic())

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from compressor.config.device import DeviceProfile
-from compressor.devices import answer, host, identity
+from compressor.devices import answer, engines, host, identity
 from compressor.errors import StorageError
 
 PROBE = Path(__file__).with_name("probe.py")
@@ -82,6 +82,11 @@ class LocalPlace:
         """Nothing that the facts of this machine do not say."""
         return None
 
+    @property
+    def memory_mb(self) -> float | None:
+        """What this machine shows, where it is the device."""
+        return host.memory_mb() if self.on_device else None
+
     def placement(self) -> dict[str, Any]:
         """Request entries: providers (the CPU's where this is not the device), threads, CPUs."""
         threads = threads_for(self.profile)
@@ -110,9 +115,7 @@ class LocalPlace:
         names = {"result": "result.json", "progress": "progress"}
         (folder / names["result"]).unlink(missing_ok=True)
         request_path = folder / "request.json"
-        asked = {**request, **names, "parent": os.getpid()}
-        if "model" in request:
-            asked["model"] = self.inside(Path(request["model"]))
+        asked = {**request, **names, **self._model(request), "parent": os.getpid()}
         request_path.write_text(json.dumps(asked), encoding="utf-8")
         log = folder / "log"
         threads = dict.fromkeys(THREAD_VARIABLES, str(request.get("threads", 1)))
@@ -122,6 +125,7 @@ class LocalPlace:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                cwd=folder,  # providers leave files where they are started
                 env={**os.environ, "TMPDIR": self.inside(folder), **threads, **self.environment},
                 start_new_session=True,
             )
@@ -130,6 +134,17 @@ class LocalPlace:
             finally:
                 _stop(child)
         return answer.read(child.returncode, folder / names["result"], log, request)
+
+    def _model(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Request entries: the model and the providers, with their files named as the probe finds them."""
+        if "model" not in request:
+            return {}
+        model = Path(request["model"])
+        providers = [
+            [name, engines.local_options(name, options, model, self.inside)]
+            for name, options in request.get("providers", ())
+        ]
+        return {"model": self.inside(model), "providers": providers}
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:

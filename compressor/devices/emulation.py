@@ -33,6 +33,7 @@ class EmulatedPlace:
     root: Path
     on_device = False
     facts = None
+    memory_mb = None
 
     @property
     def command(self) -> tuple[str, ...]:

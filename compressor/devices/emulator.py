@@ -57,7 +57,7 @@ class Emulator:
 def folder() -> Path:
     """Where everything is: `compressor/aarch64` in the user's cache."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "compressor" / "aarch64"
+    return Path(cache).expanduser().absolute() / "compressor" / "aarch64"
 
 
 def here() -> str:

@@ -31,6 +31,10 @@ class Place(Protocol):
     def facts(self) -> Mapping[str, Any] | None:
         """What the machine there is, for the manifest; None where it is this one."""
 
+    @property
+    def memory_mb(self) -> float | None:
+        """Memory in MiB that the device itself shows; None where it is not the device, or does not say."""
+
     def placement(self) -> dict[str, Any]:
         """Request entries: providers, threads and CPUs, as the profile says and as far as they are there."""
 

@@ -7,13 +7,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from compressor.config import runtime
 from compressor.config.device import DeviceProfile
-from compressor.devices import answer, child, host, identity
+from compressor.devices import answer, child, host, identity, setup
 from compressor.devices.board import Board, content_key
-from compressor.errors import DeviceError, DeviceSetupError, WrongDeviceError
+from compressor.errors import DeviceError, WrongDeviceError
 
 FACTS_TIMEOUT_S = 120.0
+_NOT_TOLD = ("cpus", "paths", "import_error")
+"""Facts that serve the measurement alone and stand in no manifest."""
+_ARM_64 = {"aarch64", "arm64"}
+_ARM_ENVIRONMENT = {"OPENBLAS_CORETYPE": "ARMV8"}
+"""numpy 1.19.5, the last one for Python 3.6, takes some cores for others and dies by SIGILL as it is imported."""
 
 
 class RemotePlace:
@@ -24,8 +28,8 @@ class RemotePlace:
     def __init__(self, profile: DeviceProfile, board: Board) -> None:
         """Ask the board what it is.
 
-        Raises `WrongDeviceError` if it is not what the profile describes, and `DeviceSetupError` if numpy or
-        onnxruntime are missing there, or too old.
+        Raises `WrongDeviceError` if it is not what the profile describes, and `DeviceSetupError` if its Python lacks
+        what measuring needs.
         """
         self.profile, self.board = profile, board
         self.clock_offset_s = board.clock_offset_s()
@@ -33,17 +37,23 @@ class RemotePlace:
         difference = identity.mismatch(profile, found)
         if difference:
             raise WrongDeviceError(f"{board.address} is not {profile.name}: {difference}.")
-        _require_libraries(profile, board, found)
+        setup.require(profile, board.address, board.python, found)
         self._all = found
         self.facts = {
-            **{name: value for name, value in found.items() if name not in ("cpus", "import_error")},
+            **{name: value for name, value in found.items() if name not in _NOT_TOLD},
             "flags": [name for name in host.INSTRUCTION_SETS if name in found["flags"]],
         }
 
     @property
     def measured_on(self) -> str:
         """Where figures are taken: the device, by what the board says of itself."""
-        return f"{self.profile.name} ({self._all['board'] or self._all['cpu']})"
+        return identity.named(self.profile, self._all)
+
+    @property
+    def memory_mb(self) -> float | None:
+        """What the board shows."""
+        found = self._all["memory_mb"]
+        return None if found is None else float(found)
 
     def placement(self) -> dict[str, Any]:
         """Request entries: providers and threads as the profile says, and no more threads than the board has."""
@@ -72,13 +82,14 @@ class RemotePlace:
         self.board.put("probe.py", child.PROBE)
         if "model" in request:
             model = Path(request["model"])
-            asked["model"] = f"{content_key(model)[:16]}.onnx"
+            asked["model"] = f"{content_key(model)[:16]}.onnx"  # so TensorRT's engines there are this content's, too
             self.board.put(asked["model"], model)
         for kind in ("inputs", "tokenizer", "texts"):
             if kind in request:
                 self.board.put(str(request[kind]), folder / str(request[kind]))
         threads = dict.fromkeys(child.THREAD_VARIABLES, str(request.get("threads", 1)))
-        code = self.board.run(asked, threads, timeout_s=timeout_s, on_rows=on_rows)
+        defaults = environment_for(self.profile)
+        code = self.board.run(asked, threads, defaults, timeout_s=timeout_s, on_rows=on_rows)
         if code is None:
             raise answer.too_slow(timeout_s, f" on {self.board.address}")
         result, log = folder / "result.json", folder / "log"
@@ -94,32 +105,12 @@ class RemotePlace:
         return found
 
     def _facts(self) -> dict[str, Any]:
+        request = {"mode": "facts", "paths": list(self.profile.identity.paths)}
         with tempfile.TemporaryDirectory(prefix="compressor-facts-") as folder:
-            return self.run_probe({"mode": "facts"}, Path(folder), timeout_s=FACTS_TIMEOUT_S)
+            return self.run_probe(request, Path(folder), timeout_s=FACTS_TIMEOUT_S)
 
 
-def _require_libraries(profile: DeviceProfile, board: Board, facts: Mapping[str, Any]) -> None:
-    python, address = board.python, board.address
-    for library in ("numpy", "onnxruntime"):
-        if facts.get(library) is None:
-            reason = facts.get("import_error") if library == "onnxruntime" else None
-            why = f" ({reason})" if reason and not str(reason).startswith("No module named 'onnxruntime'") else ""
-            raise DeviceSetupError(
-                f"{library} is missing on {address}{why}: run '{python} -m pip install numpy onnxruntime' there, or "
-                "name a Python that has it by device.python=PATH."
-            )
-    oldest = profile.runtime_version or ".".join(map(str, runtime.OLDEST_ATTENTION))
-    if _numbers(facts["onnxruntime"]) < _numbers(oldest):
-        raise DeviceSetupError(
-            f"onnxruntime {facts['onnxruntime']} on {address} is too old: {profile.name} needs {oldest} or newer "
-            f"('{python} -m pip install --upgrade onnxruntime' there; device.runtime_version names an older one, for "
-            "which graphs are written otherwise)."
-        )
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    parts = []
-    for part in version.split(".")[:3]:
-        digits = part[: len(part) - len(part.lstrip("0123456789"))]
-        parts.append(int(digits or 0))
-    return tuple(parts)
+def environment_for(profile: DeviceProfile) -> dict[str, str]:
+    """Variables that the board's Python gets where the board does not set them itself."""
+    machines = set(profile.identity.machine)
+    return dict(_ARM_ENVIRONMENT) if machines and machines <= _ARM_64 else {}

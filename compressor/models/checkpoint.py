@@ -7,7 +7,6 @@ fails with an error; the stock type and the structure stand under `compressor` i
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -18,7 +17,7 @@ from torch import nn
 
 from compressor.config.run import LABEL_TASKS, TEXT_TASKS
 from compressor.errors import CheckpointError, StorageError
-from compressor.models.config_file import CONFIG, head_outputs, labels_of, read_config
+from compressor.models.config_file import CONFIG, head_outputs, labels_of, read_config, write_config
 from compressor.models.families import Family, base_model_type, family_of
 from compressor.models.kinds.registry import make, structure_of
 from compressor.models.locate import locate
@@ -141,8 +140,7 @@ def write(
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False)
-        (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+        write_config(config, folder)
         tokenizer.save_pretrained(str(folder))
     except OSError as error:
         raise StorageError(f"cannot write the checkpoint {folder}: {error}. Is the disk full?") from error

@@ -1,4 +1,4 @@
-"""The `config.json` of a checkpoint, read and checked without torch."""
+"""The `config.json` of a checkpoint, read, checked and written without torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from compressor.config.run import TaskName
 from compressor.config.schema import LARGEST
-from compressor.errors import CheckpointError, DialError
+from compressor.errors import CheckpointError, DialError, StorageError
 from compressor.models.dial import validate_keep
 from compressor.models.families import Family, family_of
 from compressor.models.locate import locate
@@ -46,6 +46,15 @@ def read_config(path: str | Path) -> dict[str, Any]:
     if config.get("is_decoder") or config.get("position_embedding_type", "absolute") != "absolute":
         raise CheckpointError(f"{file}: only encoders with absolute positions are supported.")
     return config
+
+
+def write_config(config: Mapping[str, Any], folder: Path) -> None:
+    """Write a mapping as the `config.json` of a folder; raises `StorageError` where the disk refuses."""
+    text = json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False)
+    try:
+        (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"cannot write {folder / CONFIG}: {error}. Is the disk full?") from error
 
 
 def labels_of(config: Mapping[str, Any]) -> tuple[str, ...]:

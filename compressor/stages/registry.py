@@ -11,12 +11,12 @@ from compressor.config.run import TASK_NAMES, TEXT_TASKS, TaskName
 from compressor.errors import RequestError
 from compressor.models.structure import Structure
 from compressor.registry import load, look_up
-from compressor.stages.context import Checkpoint, StageContext
+from compressor.stages import own_size
+from compressor.stages.own_size import RunStage, Shape
 
 if TYPE_CHECKING:
     from compressor.data.splits import Splits
 
-RunStage = Callable[[Checkpoint, object, StageContext], Checkpoint]
 REASONS = {
     "adaptive_depth": "a model with exits: it would train the last layer alone. Put adaptive_depth behind it",
     "low_rank": "a model whose matrices are products already: put low_rank behind it",
@@ -33,7 +33,6 @@ WITHOUT_LAYERS = ("recurrent", "convolutional")
 """Kinds with another encoder in the place of the transformer layers."""
 NOT_PLAIN = ("low_rank", "shared_layers", "quantizers")
 """Kinds whose layers have no matrices of their own, or none in float32, that could be cut."""
-Shape = Callable[[dict[str, Any], dict[str, Any], Any], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,7 @@ class StageSpec:
     `reads` names the data parts that the stage depends on: "train", "calibration", "search"; where that depends on
     its settings, they have a method `reads` that goes before.
     `changes` says what it improves: "size", "speed", "accuracy" ... `shape` lets `plan` foretell size and MACs.
+    `keeps_sizes`: parts that the stage `dynabert` trained are still trained after it, see `own_size`.
     """
 
     name: str
@@ -61,6 +61,7 @@ class StageSpec:
     tasks: tuple[TaskName, ...] = TASK_NAMES
     refuses: tuple[str, ...] = ("adaptive_depth",)
     needs_layers: bool = True
+    keeps_sizes: bool = False
     shape: str | None = None  # light: (config.json before, the teacher's, settings) -> config.json after
     examine: str | None = None  # (settings, the teacher's folder, data); raises RequestError for what these rule out
     check: str | None = None  # light: (settings, task); raises RequestError for settings that the task cannot have
@@ -69,9 +70,10 @@ class StageSpec:
         """The settings dataclass."""
         return cast(type, load(self.settings))
 
-    def load_shape(self) -> Shape | None:
-        """What the stage makes of a model's shape; None: nothing."""
-        return cast(Shape, load(self.shape)) if self.shape else None
+    def load_shape(self) -> Shape:
+        """What the stage makes of a model's `config.json`."""
+        shape = cast(Shape, load(self.shape)) if self.shape else _same_shape
+        return shape if self.keeps_sizes else own_size.foretold(shape)
 
     def check_structure(self, structure: Structure, key: str) -> None:
         """Raise `RequestError` for a model that the stage cannot work on; `key` is its name in the recipe."""
@@ -96,7 +98,13 @@ class StageSpec:
 
     def load_run(self) -> RunStage:
         """The function that does the work (imports torch)."""
-        return cast(RunStage, load(self.run))
+        run = cast(RunStage, load(self.run))
+        return run if self.keeps_sizes else own_size.written(run)
+
+
+def _same_shape(config: dict[str, Any], teacher: dict[str, Any], settings: Any) -> dict[str, Any]:
+    """Of a stage that changes no shape."""
+    return config
 
 
 STAGES: dict[str, StageSpec] = {
@@ -124,6 +132,7 @@ STAGES: dict[str, StageSpec] = {
             version=1,
             refuses=(),
             needs_layers=False,
+            keeps_sizes=True,
             shape="compressor.stages.prune_vocabulary.shape:shape",
             examine="compressor.stages.prune_vocabulary.stage:examine",
         ),
@@ -172,8 +181,9 @@ STAGES: dict[str, StageSpec] = {
             changes="size, speed on every runtime (with take_size behind it)",
             settings="compressor.stages.dynabert.settings:DynabertSettings",
             run="compressor.stages.dynabert.stage:run",
-            version=1,
+            version=2,
             refuses=("adaptive_depth", "sparse", *NOT_PLAIN),
+            keeps_sizes=True,
             shape="compressor.stages.dynabert.shape:shape",
         ),
         StageSpec(
@@ -227,6 +237,7 @@ STAGES: dict[str, StageSpec] = {
             run="compressor.stages.factorize_embeddings.stage:run",
             version=1,
             refuses=(),
+            keeps_sizes=True,
             shape="compressor.stages.factorize_embeddings.shape:shape",
         ),
         StageSpec(

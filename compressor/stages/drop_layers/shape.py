@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from compressor.errors import RequestError
-from compressor.models.elastic import without_sizes
 from compressor.models.families import family_of
 from compressor.models.structure import Structure, with_structure
 from compressor.stages.drop_layers.selection import kept_layers
@@ -37,4 +36,4 @@ def shape(config: dict[str, Any], teacher: dict[str, Any], settings: DropLayersS
             f"drop_layers: of the {len(kept)} layers that are left, {split.layers} would keep two texts apart (stage "
             "deformer), and at least one must, and one must see both: keep others, or put deformer behind."
         )
-    return without_sizes(with_structure(changed, structure))
+    return with_structure(changed, structure)

@@ -6,7 +6,6 @@ import dataclasses
 from typing import Any
 
 from compressor.errors import RequestError
-from compressor.models.elastic import without_sizes
 from compressor.models.families import family_of
 from compressor.models.kinds.widths import even_widths, with_hidden_size, with_widths
 from compressor.models.structure import Structure, Widths, with_structure
@@ -33,4 +32,4 @@ def shape(config: dict[str, Any], teacher: dict[str, Any], settings: PruneWidths
         changed = with_hidden_size(changed, left.hidden)
     if settings.uneven:
         changed = with_structure(changed, dataclasses.replace(Structure.from_config(changed), widths=widths))
-    return without_sizes(changed)
+    return changed

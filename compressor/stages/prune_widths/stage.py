@@ -7,12 +7,9 @@ Heads: Michel et al. 2019. Widths of the feed-forward block and of the residual 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
-
 from torch import Tensor, nn
 
 from compressor.models import checkpoint as checkpoints
-from compressor.models.elastic import ELASTIC
 from compressor.models.hidden import narrow_hidden
 from compressor.models.kinds.widths import narrow
 from compressor.stages.context import Checkpoint, StageContext
@@ -48,7 +45,6 @@ def run(source: Checkpoint, settings: PruneWidthsSettings, context: StageContext
             found = importance(settings.importance, model, batches, context.task, context.seed)
             model = narrowed(model, context.task, found, start.towards(end, step, settings.steps), settings)
             bar.advance()
-    cast(Any, model).config.__dict__.pop(ELASTIC, None)
     checkpoints.save(model, tokenizer, context.output)
     return Checkpoint(context.output, source.key)
 
