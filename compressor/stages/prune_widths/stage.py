@@ -7,6 +7,7 @@ Heads: Michel et al. 2019. Widths of the feed-forward block and of the residual 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from compressor.models import checkpoint as checkpoints

@@ -43,7 +43,10 @@ def check_size(config: dict[str, Any], settings: TakeSizeSettings) -> None:
     """Raise `RequestError` for a size that the model was not trained for."""
     known = sizes_of(config)
     if known is None:
-        raise RequestError("take_size: the model was trained for one size alone: put the stage dynabert before it.")
+        raise RequestError(
+            "take_size: the model was trained for one size alone: put the stage dynabert before it, and what else "
+            "trains or changes the model behind."
+        )
     for name, wanted, trained in (
         ("width", settings.width, known.widths),
         ("depth", settings.depth, known.depths),
