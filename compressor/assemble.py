@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from compressor.artifact import config as artifact_config
@@ -14,6 +14,7 @@ from compressor.artifact.manifest import Depth, Dial, Manifest, Measurement, Sta
 from compressor.config.device import public
 from compressor.devices import host, identity
 from compressor.devices.speed import Speed
+from compressor.devices.tokenization import Tokenization
 from compressor.graph import dial as dials
 from compressor.halves import MadeHalves
 from compressor.models import macs
@@ -44,6 +45,7 @@ def facts(steps: Steps, rows: Sequence[Row]) -> Facts:
         device=steps.request.device.name,
         measured_on=speed.measured_on if speed else "this machine",
         device_agreement=artifact.on_board.same if artifact.on_board else None,
+        answers_from=artifact.on_board.measured_on if artifact.on_board else "",
     )
 
 
@@ -114,15 +116,31 @@ def _stage_row(row: Row) -> StageRow:
 
 
 def _measurements(steps: Steps, artifact: Row, teacher: Row) -> list[Measurement]:
-    """Each number with how and where it was taken."""
-    held_out = f"{artifact.agreement.examples} held-out examples of {steps.data.name}"
+    return measurements(
+        artifact.evaluation.metrics,
+        f"{artifact.agreement.examples} held-out examples of {steps.data.name}",
+        artifact.size_bytes,
+        artifact.speed,
+        artifact.tokenization,
+        teacher.speed,
+    )
+
+
+def measurements(
+    metrics: Mapping[str, float],
+    held_out: str,
+    size_bytes: int,
+    speed: Speed | None,
+    tokens: Tokenization | None,
+    teacher: Speed | None = None,
+) -> list[Measurement]:
+    """Each number of an artifact with how and where it was taken; `teacher`: measured in the same rounds."""
     found = [
         Measurement(name=name, value=value, unit="points", how=held_out, where="the file itself", on_device=False)
-        for name, value in artifact.evaluation.metrics.items()
+        for name, value in metrics.items()
     ]
-    size = artifact.size_bytes / 1e6
+    size = size_bytes / 1e6
     found.append(Measurement(name="size", value=size, unit="MB", how="model.onnx", where="disk", on_device=True))
-    speed = artifact.speed
     if speed is None:
         return found
     how = (
@@ -139,7 +157,6 @@ def _measurements(steps: Steps, artifact: Row, teacher: Row) -> list[Measurement
         ("energy", speed.energy_mj, "mJ a call"),
         ("energy above idle", speed.energy_above_idle_mj, "mJ a call"),
     ]
-    tokens = artifact.tokenization
     if tokens is not None:
         found.append(
             Measurement(
@@ -151,8 +168,8 @@ def _measurements(steps: Steps, artifact: Row, teacher: Row) -> list[Measurement
                 on_device=tokens.on_device,
             )
         )
-    if teacher.speed is not None:
-        values.append(("speed-up over the teacher's float32 export", teacher.speed.p50_ms / speed.p50_ms, "times"))
+    if teacher is not None:
+        values.append(("speed-up over the teacher's float32 export", teacher.p50_ms / speed.p50_ms, "times"))
     for name, number, unit in values:
         note = "; ".join([how, *_notes(name, speed)])
         where, on_device = speed.measured_on, speed.on_device

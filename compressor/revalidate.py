@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,16 +10,17 @@ from typing import Any
 
 import yaml
 
-from compressor.artifact.manifest import Manifest
-from compressor.config.device import DeviceProfile
+from compressor.artifact import swap
+from compressor.artifact.manifest import NAME, Manifest, StageRow, now
+from compressor.config.device import PRIVATE, DeviceProfile, public
 from compressor.config.run import DataSettings, FeatureSettings, GateSettings, MeasureSettings
 from compressor.config.schema import parse, to_mapping
 from compressor.data.splits import Splits
-from compressor.devices import inputs, measure, profiles
+from compressor.devices import host, inputs, measure, profiles
 from compressor.devices.place import check_place, place_for
 from compressor.devices.speed import Speed, is_steady, spread_of
-from compressor.devices.tokenization import measure_tokenization
-from compressor.errors import DataError, GateRefusedError, UnknownNameError
+from compressor.devices.tokenization import Tokenization, measure_tokenization
+from compressor.errors import ArtifactExistsError, DataError, GateRefusedError, UnknownNameError
 from compressor.progress import Progress
 from compressor.request.folders import group_folders
 from compressor.request.overrides import parse_overrides
@@ -29,7 +31,7 @@ from compressor.validation.on_board import BoardCheck, check_on_board
 _CHANGEABLE = ("device", "data", "measure")
 _OF_DEVICE = ("host", "python", "emulate", "threads", "power", "memory_mb", "system_memory_mb")
 """Settings of a device that say how it is measured, not which file it gets."""
-
+_PAGE = "report.html"
 
 _OPTIONAL = ("energy_mj", "energy_above_idle_mj", "layers_run")
 """Figures that only a device with a meter has."""
@@ -41,6 +43,7 @@ class Revalidation:
 
     lines: Sequence[tuple[str, str, str]]  # name, then, now
     measured_on: str
+    manifest: Manifest  # the artifact's, with the new figures
     verdicts: Sequence[gates.Verdict] = field(default_factory=list)
 
     def require(self) -> None:
@@ -107,11 +110,94 @@ def revalidate(folder: Path, settings: Sequence[str], config_dirs: Sequence[str]
         device=profile.name,
         measured_on=speed.measured_on,
         device_agreement=check.same if check else None,
+        answers_from=check.measured_on if check else "",
     )
     verdicts = gates.judge(limits, facts, speed.on_device)
     lines = _lines(manifest.metrics, manifest.speed.get("artifact", {}), found, speed) + _board_lines(check)
     lines.append(("tokenization p50", "", _figure(tokens.p50_ms, "ms") or tokens.note))
-    return Revalidation(lines, speed.measured_on, verdicts)
+    renewed = dataclasses.replace(
+        _with_figures(manifest, found, speed, tokens, check, size_bytes=facts.size_bytes, examples=len(data.dev)),
+        device=public(profile),
+        command=_command(folder, settings),
+        gates=[dataclasses.asdict(verdict) for verdict in verdicts],
+    )
+    return Revalidation(lines, speed.measured_on, renewed, verdicts)
+
+
+def keep(found: Revalidation, target: Path, *, overwrite: bool = False) -> None:
+    """Put the new figures into a folder that `report` gathers as a run on that device: the manifest and its page.
+
+    Raises `ArtifactExistsError` where something is in the way, and `StorageError`.
+    """
+    from compressor.report.page import render_run
+
+    require_place(target, overwrite=overwrite)
+    with swap.building(target) as folder:
+        (folder / _PAGE).write_text(render_run(found.manifest), encoding="utf-8")
+        (folder / NAME).write_text(found.manifest.to_json(), encoding="utf-8")
+
+
+def require_place(target: Path, *, overwrite: bool) -> None:
+    """Raise `ArtifactExistsError` where figures may not be written; `overwrite` replaces others, never an artifact."""
+    if target.exists() and not target.is_dir():
+        raise ArtifactExistsError(f"{target} is a file: write the figures elsewhere with output=FOLDER.")
+    there = sorted(path.name for path in target.iterdir()) if target.exists() else []
+    others = [name for name in there if name not in (NAME, _PAGE)]
+    if others:
+        raise ArtifactExistsError(
+            f"{target} holds {others[0]}, which figures do not replace: write them elsewhere with output=FOLDER."
+        )
+    if there and not overwrite:
+        raise ArtifactExistsError(
+            f"{target} holds figures already: add overwrite=true to replace them, or write elsewhere with output=FOLDER."
+        )
+
+
+def _with_figures(
+    manifest: Manifest,
+    found: Evaluation,
+    speed: Speed,
+    tokens: Tokenization,
+    check: BoardCheck | None,
+    *,
+    size_bytes: int,
+    examples: int,
+) -> Manifest:
+    """An artifact's manifest with what was measured now, and without what was only measured then.
+
+    The other steps lose their times: those of another day, and maybe of another machine, cannot be compared.
+    """
+    from compressor.assemble import measurements
+
+    held_out = f"{examples} held-out examples of {manifest.data.get('name')}"
+    return dataclasses.replace(
+        manifest,
+        metrics=dict(found.metrics),
+        host=host.describe(),
+        board=speed.facts,
+        board_check=dataclasses.asdict(check) if check else None,
+        measurements=measurements(found.metrics, held_out, size_bytes, speed, tokens),
+        speed={"artifact": speed.to_mapping()},
+        stages=_stages(manifest.stages, found, speed),
+        versions=host.versions(),
+        created=now(),
+        files={},
+    )
+
+
+def _stages(stages: Sequence[StageRow], found: Evaluation, speed: Speed) -> list[StageRow]:
+    others = [dataclasses.replace(row, p50_ms=None, measured_on=None) for row in stages[:-1]]
+    where = speed.measured_on
+    artifact = [
+        dataclasses.replace(row, metric=found.primary, p50_ms=speed.p50_ms, measured_on=where) for row in stages[-1:]
+    ]
+    return others + artifact
+
+
+def _command(folder: Path, settings: Sequence[str]) -> list[str]:
+    """The words that measure the same again, without those that say how one user reaches a board."""
+    private = {f"device.{key}" for key in PRIVATE}
+    return ["validate", str(folder), *(word for word in settings if word.partition("=")[0].lstrip("+") not in private)]
 
 
 def _held_out(settings: dict[str, Any], manifest: Manifest) -> Splits:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -181,11 +181,14 @@ def validate(arguments: Arguments) -> int:
     """Measure an artifact anew, here or on a board, against a device's profile and the artifact's own gates."""
     folder = _one_folder(arguments)
     _only_options(arguments, "--config-dir")
-    _only_measured_anew(arguments)
+    target, overwrite, settings = _kept_at(arguments.settings)
+    _only_measured_anew(settings)
     _require_folder(folder)
-    from compressor.revalidate import revalidate
+    from compressor.revalidate import keep, require_place, revalidate
 
-    result = revalidate(folder, arguments.settings, arguments.config_dirs, Console())
+    if target is not None:
+        require_place(target, overwrite=overwrite)
+    result = revalidate(folder, settings, arguments.config_dirs, Console())
     console = out()
     table = simple_table("", "then", "now", right=(1, 2))
     for name, before, now in result.lines:
@@ -193,6 +196,9 @@ def validate(arguments: Arguments) -> int:
     console.print(table)
     console.print(Text(f"measured on {result.measured_on}"))
     show_verdicts(result.verdicts, console)
+    if target is not None:
+        keep(result, target, overwrite=overwrite)
+        console.print(Text(f"written: {target}"))
     result.require()
     return 0
 
@@ -284,14 +290,33 @@ def _only_options(arguments: Arguments, *options: str) -> None:
             raise RequestError(f"{name} means nothing to {arguments.verb}.")
 
 
-def _only_measured_anew(arguments: Arguments) -> None:
+def _kept_at(settings: Sequence[str]) -> tuple[Path | None, bool, list[str]]:
+    """The folder that figures taken anew go to, whether they may replace others there, and all other settings."""
+    given, others = {}, []
+    for setting in settings:
+        key, _, value = setting.partition("=")
+        if key in ("output", "overwrite"):
+            given[key] = value
+        else:
+            others.append(setting)
+    if given.get("output") == "":
+        raise RequestError("output= names no folder: give output=FOLDER.")
+    if "overwrite" in given and "output" not in given:
+        raise RequestError("'overwrite' means nothing to validate without output=FOLDER.")
+    overwrite = given.get("overwrite", "false").lower()
+    if overwrite not in ("true", "false"):
+        raise RequestError(f"overwrite={given['overwrite']} is not possible: true or false.")
+    return expanded(given["output"]) if "output" in given else None, overwrite == "true", others
+
+
+def _only_measured_anew(settings: Sequence[str]) -> None:
     """An artifact's own request stands; only the device, how it is measured and where its data lies can be given."""
-    for setting in arguments.settings:
+    for setting in settings:
         key = setting.partition("=")[0]
         if key.startswith("~") or key in ("recipe", "teacher", "data", "measure"):
             raise RequestError(
                 f"'{setting}' means nothing to validate: it takes device=NAME, device.host=USER@BOARD, "
-                "measure.KEY=VALUE and data.KEY=VALUE."
+                "measure.KEY=VALUE, data.KEY=VALUE and output=FOLDER."
             )
 
 

@@ -97,8 +97,8 @@ def _repeated(work: Path) -> list[str]:
         "Medians of a whole measurement (rounds, each in a process of its own) against the median of them all. A "
         "measurement whose rounds are further apart than 5 % is told as noisy, and counts as that here.",
         "",
-        "| candidate | times | p50 ms, median | lowest | highest | half of them within | told as noisy | of the others, "
-        "furthest off |",
+        "| candidate | times | p50 ms, median | lowest | highest | half of them within | told as noisy "
+        "| of the others, furthest off |",
         "|" + "---|" * 8,
     ]
     for name, measured in json.loads(file.read_text()).items():

@@ -34,6 +34,11 @@ REPRODUCIBLE = {
 _KINDS = {dict: "mapping", list: "list", str: "text", int: "whole number", float: "number"}
 
 
+def now() -> str:
+    """This moment, as `created` has it."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
 @dataclass(frozen=True, kw_only=True)
 class StageRow:
     """One line of the stage table: the teacher, each stage's result, each pass's, the artifact."""
@@ -186,7 +191,7 @@ class Manifest:
     halves: Halves | None = None
     versions: dict[str, str] = field(default_factory=dict)
     reproducible: dict[str, str] = field(default_factory=lambda: dict(REPRODUCIBLE))
-    created: str = field(default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
+    created: str = field(default_factory=now)
     weights: dict[str, float] = field(default_factory=dict)  # share of the weights' bytes by number format
     files: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT

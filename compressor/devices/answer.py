@@ -13,6 +13,7 @@ from compressor.errors import DeviceError, DeviceMemoryError, DeviceSetupError
 
 _LAST_WORDS = 600
 _NO_ROOM = "No space left on device"
+_ILLEGAL = "another version of numpy or onnxruntime may not; numpy 1.19.5 on Arm needs OPENBLAS_CORETYPE=ARMV8"
 _TOO_OLD = ("Unsupported model IR version", "pset", "is not a registered function")
 """What a runtime says of a file that is newer than itself."""
 
@@ -52,7 +53,12 @@ _NEEDED: dict[str, dict[str, Callable[[object], bool]]] = {
     "energy": {"energy_mj": _number_or_none, "note": _text},
     "outputs": {**_RUN, "rows": _number},
     "tokenize": {"times_ms": lambda value: value == [] or _times(value), "note": _text},
-    "facts": {"machine": _text, "flags": _texts, "cpu": _text, "cores": _number, "python": _text, "os": _text},
+    "facts": {
+        **dict.fromkeys(("machine", "cpu", "python", "os"), _text),
+        **dict.fromkeys(("flags", "providers", "paths"), _texts),
+        **dict.fromkeys(("cores", "bits"), _number),
+        "memory_mb": _number_or_none,
+    },
 }
 """What an answer must hold, by mode."""
 
@@ -92,9 +98,11 @@ def _died(code: int, log: Path, name: str, where: str) -> DeviceError:
     if _NO_ROOM in words:
         return DeviceError(f"the disk is full{where}: the process that ran {name} could not write its answer.")
     end = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-    kind = DeviceError
+    kind: type[DeviceError] = DeviceError
     if code == -signal.SIGKILL:
         kind, end = DeviceMemoryError, f"{end}, as a system does that runs out of memory"
+    if code == -signal.SIGILL:
+        kind, end = DeviceSetupError, f"{end}: a library there uses instructions that its processor lacks ({_ILLEGAL})"
     return kind(f"the process that ran {name}{where} {end}; its last words: {words or 'it said nothing'}")
 
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from compressor.config.device import DeviceProfile
-from compressor.config.paths import expanded
 from compressor.config.run import MeasureSettings
-from compressor.devices import child, meter_log
+from compressor.devices import child
 from compressor.devices.child import LocalPlace
+from compressor.devices.energy import check_log, energy_of_call
 from compressor.devices.limits import memory_limit_mb
 from compressor.devices.place import Place, place_for
 from compressor.devices.speed import TIMES, Speed, is_steady, spread_of
@@ -27,8 +27,6 @@ Inputs = Mapping[str, np.ndarray]
 """Model inputs by name, each [batch, length]."""
 
 SPEED_TIMEOUT_S = 900.0
-ENERGY_SECONDS = {"rapl": (2.0, 1.0), "ina3221": (5.0, 3.0), "external": (30.0, 15.0)}
-"""How long energy is measured by each meter, and how long the idle machine before: slow meters need longer."""
 ENERGY_RUN = ("started", "ended", "idle_started", "idle_ended", "calls")
 
 
@@ -79,12 +77,15 @@ def measure_many(
     process; there are `rounds` + 1 of them a row (memory and energy count as one). `place`: None is the one that the
     profile names. Returns a `Speed` by row name; rows of `may_fail` that run out of memory have none.
 
-    Raises `DeviceMemoryError` for any other row that does, and `DeviceError` for what else cannot be measured.
+    Raises `DeviceMemoryError` for any other row that does, `DeviceError` for what else cannot be measured, and
+    `DataError`, before anything is, for a meter's log that is none.
     """
     if len({row.name for row in rows}) != len(rows):
         raise ValueError("the rows of a comparison need different names")
     with nullcontext(place) if place else place_for(profile) as where, turn_to_measure(profile.host):
-        limit = memory_limit_mb(profile, (where.facts or {}).get("memory_mb"))
+        for row in rows:
+            check_log(_settings(row, settings), where)  # what is no log at all is said before anything is measured
+        limit = _memory_limit_mb(profile, where)
         timings: dict[str, list[dict[str, Any]]] = {row.name: [] for row in rows}
         speeds: dict[str, Speed] = {}
         gone: set[str] = set()
@@ -102,6 +103,15 @@ def measure_many(
                     energy = _energy(row, where, profile, chosen)
                     speeds[row.name] = _speed(row, where, chosen, timings[row.name], memory, energy)
     return speeds
+
+
+def _memory_limit_mb(profile: DeviceProfile, where: Place) -> float | None:
+    """What a model may take; None also where a GPU runs it, whose memory is not in a process's peak."""
+    return memory_limit_mb(profile, where.memory_mb) if _on_cpu(where.placement()["providers"][0][0]) else None
+
+
+def _on_cpu(provider: str) -> bool:
+    return provider == child.CPU
 
 
 def _in_turn(rows: Sequence[Row], settings: MeasureSettings) -> Iterator[Row]:
@@ -241,27 +251,17 @@ def _probe(
 
 
 def _energy(row: Row, where: Place, profile: DeviceProfile, settings: MeasureSettings) -> dict[str, Any]:
-    if not where.on_device:
-        return {"energy_mj": None, "note": f"not measured: this machine is not {profile.name}"}
-    if settings.meter_log is not None:
-        return _energy_from_log(row, where, settings, expanded(settings.meter_log))
-    if profile.power == "none":
-        return {"energy_mj": None, "note": "not measured: the profile names no power meter"}
-    meter = profile.power if profile.power in ENERGY_SECONDS else "external"
-    seconds, idle = ENERGY_SECONDS[meter]
-    return _probe(row, where, "energy", settings, SPEED_TIMEOUT_S, meter=meter, seconds=seconds, idle_seconds=idle)
+    def run(meter: str, seconds: float, idle_s: float) -> dict[str, Any]:
+        more = {"meter": meter, "seconds": seconds, "idle_seconds": idle_s}
+        return _probe(row, where, "energy", settings, SPEED_TIMEOUT_S, **more)
+
+    return energy_of_call(run, where, profile, settings)
 
 
-def _energy_from_log(row: Row, where: Place, settings: MeasureSettings, log: Path) -> dict[str, Any]:
-    """Energy of a run from the log that a meter in the device's supply writes meanwhile."""
-    meter_log.read(log)  # what is no log at all is said before half a minute has gone by
-    seconds, idle = ENERGY_SECONDS["external"]
-    run = _probe(row, where, "energy", settings, SPEED_TIMEOUT_S, meter="external", seconds=seconds, idle_seconds=idle)
-    return {**run, **meter_log.energy(log, run)}
-
-
-def _memory_note(memory: Mapping[str, Any]) -> str:
+def _memory_note(memory: Mapping[str, Any], provider: str) -> str:
     """By what the limit was held, and what happened."""
+    if not _on_cpu(provider):
+        return f"not tried: what {provider} takes on the GPU is not counted"
     if not memory.get("limit_mb"):
         return "not tried: the profile names no memory"
     held = {"cgroup": "a control group", "rlimit_data": "RLIMIT_DATA", "nothing": "no limit"}[memory["limited_by"]]
@@ -313,7 +313,7 @@ def _speed(
         steady=is_steady(spread),
         fits_memory=memory.get("fits"),
         memory_limit_mb=memory.get("limit_mb"),
-        memory_note=_memory_note(memory),
+        memory_note=_memory_note(memory, last["providers"][0]),
         energy_above_idle_mj=energy.get("energy_above_idle_mj"),
         idle_w=energy.get("idle_w"),
         power_w=energy.get("power_w"),

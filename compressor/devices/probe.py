@@ -16,6 +16,7 @@ The request names its files relative to its own folder. Keys:
     warmup, runs                                  speed, turns
     keeps       turns: several length configurations
     tokenizer, texts, max_length                  tokenize: tokenizer.json, a JSON list of [text or words, text or null]
+    paths       facts: files of which those that are there are named (optional)
     limit_mb    memory: also try whether the run fits into this much (optional)
     meter, seconds, idle_seconds                  energy: "rapl", "ina3221" or "external", how long to run and to rest
     batch_size, pad, token_outputs, outputs       outputs: rows a batch, padding value by input name, names of the
@@ -77,11 +78,16 @@ def main(path: str) -> int:
         answer, code = {"error": "{}: {}".format(type(error).__name__, str(error).strip())}, 3
     if "error" in answer:
         answer["out_of_memory"] = ran_out(str(answer["error"]))
+    write_answer(request, answer)
+    return code
+
+
+def write_answer(request: Dict[str, Any], answer: Dict[str, Any]) -> None:
+    """Write the result whole, or not at all; what stood there goes."""
     temporary = request["result"] + ".part"
     with open(temporary, "w", encoding="utf-8") as file:
         json.dump(answer, file)
     os.replace(temporary, request["result"])
-    return code
 
 
 def settle(request: Dict[str, Any]) -> None:
@@ -106,6 +112,11 @@ def root_of(request: Dict[str, Any]) -> str:
     return str(request.get("root") or "/")
 
 
+def below(root: str, path: str) -> str:
+    """Where an absolute path lies below the folder that stands for /."""
+    return os.path.join(root, path.lstrip("/"))
+
+
 def text_of(*parts: str) -> str:
     """A file's text without spaces and zeros around it; empty where it cannot be read."""
     try:
@@ -126,7 +137,7 @@ def open_session(request: Dict[str, Any], profile: str = "") -> Any:
     if profile:
         options.enable_profiling = True
         options.profile_file_prefix = profile
-    asked = [(name, {key: _option(value) for key, value in extra.items()}) for name, extra in request["providers"]]
+    asked = [(name, option_texts(extra)) for name, extra in request["providers"]]
     required = asked[0][0]
     if required not in onnxruntime.get_available_providers():
         raise ProbeError(
@@ -145,9 +156,9 @@ def open_session(request: Dict[str, Any], profile: str = "") -> Any:
     return session
 
 
-def _option(value: Any) -> str:
-    """Provider options are strings; booleans are 1 and 0."""
-    return str(int(value)) if isinstance(value, bool) else str(value)
+def option_texts(extra: Dict[str, Any]) -> Dict[str, str]:
+    """Provider options as the strings that they are; of booleans TensorRT takes True and False, and not 1 and 0."""
+    return {key: str(value) for key, value in extra.items()}
 
 
 def dtypes(session: Any) -> Dict[str, Any]:
@@ -312,13 +323,24 @@ def memory(request: Dict[str, Any]) -> Dict[str, Any]:
     if not limit_mb:
         return peak(request)
     fits, under, note, answer = limited(request, float(limit_mb))
+    limits = {"fits": fits, "limited_by": under, "limit_note": note, "limit_mb": limit_mb}
     if answer is None:
-        try:
-            answer = peak(request)
-        except MemoryError:
-            answer = {"peak_memory_mb": None, "baseline_memory_mb": None}
-    answer.update(fits=fits, limited_by=under, limit_note=note, limit_mb=limit_mb)
+        answer = beyond(request, limits)
+    answer.update(limits)
     return answer
+
+
+def beyond(request: Dict[str, Any], limits: Dict[str, Any]) -> Dict[str, Any]:
+    """The peak without the limit; none for a model that does not fit, where memory runs out here too."""
+    unknown = {"peak_memory_mb": None, "baseline_memory_mb": None}  # type: Dict[str, Any]
+    if limits["fits"] is False:
+        write_answer(request, dict(unknown, **limits))  # is there if this process is killed now
+    try:
+        return peak(request)
+    except Exception as error:  # what it is called depends on who asked for the memory
+        if limits["fits"] is False and ran_out("{}: {}".format(type(error).__name__, error)):
+            return unknown
+        raise
 
 
 def peak(request: Dict[str, Any]) -> Dict[str, Any]:
@@ -628,7 +650,7 @@ def outputs(request: Dict[str, Any]) -> Dict[str, Any]:
     names = [node.name for node in session.get_outputs()]
     per_token = token_outputs(session, request)
     results = {name: [None] * len(lengths) for name in names}  # type: Dict[str, List[Any]]
-    order = np.argsort(-lengths, kind="stable")
+    order = np.argsort(-lengths, kind="mergesort")  # numpy 1.13 does not call it stable
     size = int(request["batch_size"])
     for first in range(0, len(order), size):
         rows = order[first : first + size]
@@ -710,6 +732,7 @@ def facts(request: Dict[str, Any]) -> Dict[str, Any]:
         else list(range(os.cpu_count() or 1)),
         "cores": cores(root),
         "memory_mb": memory_mb(root),
+        "paths": [path for path in request.get("paths") or [] if os.path.exists(below(root, path))],
         "os": "{} {}".format(system.system, system.release),
         "python": ".".join(str(part) for part in sys.version_info[:3]),
         "numpy": np.__version__ if np is not None else None,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from compressor.config.device import DeviceProfile
-from compressor.devices import answer, child, host, identity, setup
+from compressor.devices import answer, board_setup, child, host, identity
 from compressor.devices.board import Board, content_key
 from compressor.errors import DeviceError, WrongDeviceError
 
@@ -37,7 +37,7 @@ class RemotePlace:
         difference = identity.mismatch(profile, found)
         if difference:
             raise WrongDeviceError(f"{board.address} is not {profile.name}: {difference}.")
-        setup.require(profile, board.address, board.python, found)
+        board_setup.require(profile, board.address, board.python, found)
         self._all = found
         self.facts = {
             **{name: value for name, value in found.items() if name not in _NOT_TOLD},

@@ -31,11 +31,16 @@ _SSH_FAILED = 255
 _SHELL = (
     'umask 077; p=$1; case $p in "~/"*) p=$HOME/${p#"~/"};; esac; '
     f'command -v "$p" >/dev/null 2>&1 || exit {NO_PYTHON}; '
-    'for t in "${TMPDIR:-/var/tmp}" /var/tmp /tmp; do d=$(mktemp -d "$t/compressor-XXXXXXXX") && break; done; '
+    'for t in "${TMPDIR:-/var/tmp}" /var/tmp /tmp; do '
+    'find "$t"/compressor-???????? -prune -type d -perm 700 -user "$(id -u)" -mtime +0 -exec rm -rf {} + 2>/dev/null; '
+    'd=$(mktemp -d "$t/compressor-XXXXXXXX") && break; done; '
     f'[ -n "$d" ] || exit {NO_ROOM}; trap \'cd /; rm -rf "$d"\' EXIT; trap "exit 1" HUP INT TERM; '
     f'cd "$d" || exit {NO_ROOM}; "$p" -c "$2"; exit $?'
 )
-"""Makes a private folder, runs Python in it, and removes it however Python ends."""
+"""Makes a private folder, runs Python in it, and removes it however Python ends.
+
+One that a power cut left behind goes at the next visit, when it is older than a day.
+"""
 _BOOT = (
     "import base64,os,sys;"
     'sys.version_info<(3,6) and (sys.stderr.write("Python %d.%d.%d"%tuple(sys.version_info[:3])),'

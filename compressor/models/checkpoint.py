@@ -35,6 +35,7 @@ __all__ = [
     "load_tokenizer",
     "load_without_dials",
     "read_config",
+    "require_head",
     "save",
     "structure_of",
     "write",
@@ -119,6 +120,14 @@ def has_head(path: str | Path, task: Task) -> bool:
     config = read_config(folder)
     shapes = _matched_names(read_shapes(folder), family_of(config, str(folder)))
     return _fits_head(config, task, shapes)
+
+
+def require_head(path: str | Path, task: Task) -> None:
+    """Raise `CheckpointError` for a checkpoint without a head for the task, or with one for other labels; reads no weight."""
+    folder = locate(path)
+    if not has_head(folder, task):
+        raise CheckpointError(f"{folder} has no head for {task.name}: fine-tune it for this task first.")
+    _check_labels(read_config(folder), task, str(folder))
 
 
 def save(model: nn.Module, tokenizer: PreTrainedTokenizerBase, path: str | Path) -> None:

@@ -55,7 +55,7 @@ def count(
     """
     family = family_of(config)
     hidden = family.hidden_size(config)
-    embedding = _embedding_size(config, family)
+    embedding = encoder_size.embedding_width(config)
     total = length * embedding  # LayerNorm
     if structure.embedding_rank is not None:
         total += length * structure.embedding_rank.rank * embedding
@@ -83,7 +83,7 @@ def parameter_count(config: Mapping[str, Any], task: Task | TaskName) -> int:
     """Number of weights of the model that a `config.json` describes, the task's head included (exits are not)."""
     family = family_of(config)
     hidden = family.hidden_size(config)
-    embedding = _embedding_size(config, family)
+    embedding = encoder_size.embedding_width(config)
     rows = int(config["max_position_embeddings"])
     if family.has_token_types:
         rows += int(config.get("type_vocab_size", 2))
@@ -109,15 +109,9 @@ def parameter_count(config: Mapping[str, Any], task: Task | TaskName) -> int:
 
 def word_parameters(config: Mapping[str, Any]) -> int:
     """Number of weights of the word embeddings."""
-    words, width = int(config["vocab_size"]), _embedding_size(config, family_of(config))
+    words, width = int(config["vocab_size"]), encoder_size.embedding_width(config)
     factorized = Structure.from_config(config).embedding_rank
     return words * width if factorized is None else factorized.rank * (words + width)
-
-
-def _embedding_size(config: Mapping[str, Any], family: Family) -> int:
-    """Width of the embeddings; an encoder that is no transformer may have its own."""
-    other = Structure.from_config(config).other_encoder
-    return other.embedding_size if other and other.embedding_size else family.embedding_size(config)
 
 
 def _kept(

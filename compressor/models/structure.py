@@ -102,6 +102,7 @@ class Sparse:
     """Matrices of which many numbers are zero, stay zero in training, and are not stored."""
 
     sparsity: Ratio  # share of zeros that was asked for in the pruned matrices
+    embeddings: bool = False  # whether the word embeddings are among them
 
     def of_layers(self, kept: Sequence[int]) -> Sparse:
         """The same: it counts no layers."""
@@ -240,13 +241,13 @@ class Structure:
     """All structural changes of a model; a stock model has none. `models.kinds.registry` makes them, in this order."""
 
     widths: Widths | None = None
-    embedding_rank: EmbeddingRank | None = None
+    recurrent: Recurrent | None = None
+    convolutional: Convolutional | None = None
+    embedding_rank: EmbeddingRank | None = None  # of the embeddings that a BiLSTM or a CNN brings along, too
     low_rank: LowRank | None = None
     shared_layers: SharedLayers | None = None
     sparse: Sparse | None = None
     quantizers: Quantizers | None = None
-    recurrent: Recurrent | None = None
-    convolutional: Convolutional | None = None
     split_layers: SplitLayers | None = None
     length_adaptive: LengthAdaptive | None = None
     adaptive_depth: AdaptiveDepth | None = None

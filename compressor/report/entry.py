@@ -11,15 +11,15 @@ from typing import Any, Literal
 from compressor.artifact.manifest import Manifest
 from compressor.devices.speed import is_steady, spread_of
 
-Origin = Literal["device", "host", "emulation", "predicted", "file"]
-"""Where a figure comes from: the device itself, another machine, an emulated processor, a cost model; or it is a
-property of the file, and the same everywhere."""
+Origin = Literal["device", "host", "predicted", "file"]
+"""Where a figure comes from: the device itself, another machine, a cost model; or it is a property of the file, and the
+same everywhere. An emulated processor gives answers and no figures."""
 
 State = Literal["artifact", "recommended", "refused", "failed", "candidate", "stopped", "ruled out", "missing"]
 STATES: Mapping[State, str] = {
     "artifact": "written: every gate is met",
     "recommended": "the answer: it meets every limit",
-    "refused": "a gate refused it, there is no artifact",
+    "refused": "it misses a gate",
     "failed": "the run ended with an error",
     "candidate": "priced, but not trained",
     "stopped": "trained for a while, and left behind by better ones",
@@ -92,6 +92,7 @@ class Entry:
     reason: str = ""
     folder: str = ""  # where its manifest lies, relative to the page
     round_p50_ms: Sequence[float] = ()  # medians of the rounds in which its latency was measured
+    fits_memory: bool | None = None  # whether it ran in the memory that the device has for it; None: not known
     manifest: Manifest | None = None
 
     def value(self, figure: str) -> float | None:
@@ -117,6 +118,7 @@ class Entry:
             command=tuple(manifest.command),
             folder=folder,
             round_p50_ms=_rounds(manifest),
+            fits_memory=fits(manifest.speed.get("artifact", {})),
             manifest=manifest,
         )
 
@@ -129,6 +131,23 @@ class Entry:
     def noisy(self) -> bool:
         """Whether the machine was too noisy for its latency to be believed."""
         return is_steady(self.noise) is False
+
+    @property
+    def measured_on(self) -> str:
+        """Where its times, memory and energy were taken, in words; empty where nothing says so."""
+        return next((self.figures[name].where for name in OF_SPEED if name in self.figures), "")
+
+    @property
+    def measured_anew(self) -> bool:
+        """Whether these are figures of an artifact that `validate` took once more, and not of the run that made it."""
+        return tuple(self.command[:1]) == ("validate",)
+
+    def origin_of(self, measured_on: str | None) -> Origin:
+        """Where a step's time comes from, by the words that say it: where the run's does, or the device's name first."""
+        own = self.figures.get("p50_ms")
+        if own is not None and measured_on in (None, own.where):
+            return own.origin
+        return "device" if (measured_on or "").startswith(f"{self.device} (") else "host"
 
     def renamed(self, name: str) -> Entry:
         """The same under another name, where several would have one."""
@@ -176,14 +195,19 @@ def _interval(manifest: Manifest, drop: float) -> tuple[float | None, float | No
     return -float(interval["high"]), -float(interval["low"])
 
 
+def fits(speed: Mapping[str, Any]) -> bool | None:
+    """Whether what a `Speed` mapping is of ran in the device's memory; None: it was not tried, or ended otherwise."""
+    found = speed.get("fits_memory")
+    return found if isinstance(found, bool) else None
+
+
 def origin(speed: Mapping[str, Any]) -> Origin:
     """Where the figures of a `Speed` mapping come from."""
-    if speed.get("emulated"):
-        return "emulation"
     return "device" if speed.get("on_device") else "host"
 
 
 def _missed(gate: Mapping[str, Any]) -> str:
     value = gate.get("value")
     shown = "no figure" if value is None else f"{value:.4g}"
-    return f"{gate.get('name')}: {shown}, limit {gate.get('limit'):g} {gate.get('unit', '')}".rstrip()
+    note = f" ({gate['note']})" if gate.get("note") else ""
+    return f"{gate.get('name')}: {shown}, limit {gate.get('limit'):g} {gate.get('unit', '')}".rstrip() + note

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,14 +17,14 @@ from compressor.report.page import entry_of
 
 @dataclass(frozen=True)
 class Gathered:
-    """What was found: runs with different names, and a sentence for each manifest that cannot be shown."""
+    """What was found: runs with different names, and a sentence for each manifest or folder that cannot be shown."""
 
     entries: list[Entry]
     problems: list[str]
 
 
 def gather(places: Sequence[Path]) -> Gathered:
-    """Every run under the given folders (or manifest files); one that was copied is shown once.
+    """Every run under the given folders (or manifest files, of any name); one that was copied is shown once.
 
     Raises:
         RequestError: A place is not there.
@@ -34,33 +35,66 @@ def gather(places: Sequence[Path]) -> Gathered:
     for place in places:
         if not place.exists():
             raise RequestError(f"{place} does not exist: give folders that hold the manifests of runs.")
-        for folder in sorted(_folders(place)):
+        for file in sorted(_files(place, problems)):
             try:
-                found = manifests.read(folder)
+                found = manifests.read_file(file)
             except ArtifactError as error:
                 problems.append(str(error))
                 continue
             same = (found.request_key, found.created, str(found.host.get("cpu")))
             if same in seen:
                 continue
-            entry, reason = entry_of(found, folder=str(folder))
+            entry, reason = entry_of(found, folder=str(file.parent if file.name == manifests.NAME else file))
             if entry is None:
-                problems.append(f"{folder / manifests.NAME} is damaged: {reason}.")
+                problems.append(f"{file} is damaged: {reason}.")
                 continue
             seen.add(same)
             entries.append(entry)
-    return Gathered(told_apart(entries), problems)
+    return Gathered(told_apart(by_machine(entries)), problems)
 
 
-def _folders(place: Path) -> Iterator[Path]:
-    """Folders with a manifest; what runs keep for themselves (`.cache`, unfinished writes) is left out."""
+def _files(place: Path, problems: list[str]) -> Iterator[Path]:
+    """Manifests; what runs keep for themselves (`.cache`, unfinished writes) is left out.
+
+    A folder that cannot be read becomes one of the `problems`.
+    """
     if place.is_file():
-        yield place.parent
+        yield place
         return
-    for folder, below, files in os.walk(place):
+
+    def note(error: OSError) -> None:
+        problems.append(f"{error.filename} cannot be read: {error.strerror}.")
+
+    for folder, below, files in os.walk(place, onerror=note):
         below[:] = [name for name in below if not name.startswith(".") or name == REFUSED]
         if manifests.NAME in files:
-            yield Path(folder)
+            yield Path(folder, manifests.NAME)
+
+
+def by_machine(entries: Sequence[Entry]) -> list[Entry]:
+    """Where figures for one device were taken on several machines, the device with the machine's name.
+
+    Two laptops are both `host`, and figures for a board may come from the board itself and from elsewhere.
+    """
+    machines: dict[str, set[str]] = {}
+    for entry in entries:
+        if entry.measured_on:
+            machines.setdefault(entry.device, set()).add(entry.measured_on)
+    several = {device for device, places in machines.items() if len(places) > 1}
+    return [
+        dataclasses.replace(entry, device=_with_machine(entry))
+        if entry.device in several and entry.measured_on
+        else entry
+        for entry in entries
+    ]
+
+
+def _with_machine(entry: Entry) -> str:
+    """`host (a processor)`; of figures that are not the device's own `jetson (measured on a processor)`."""
+    if entry.measured_on.startswith(f"{entry.device} ("):
+        return entry.measured_on
+    machine = str(entry.manifest.host.get("cpu") or "") if entry.manifest else ""
+    return f"{entry.device} (measured on {machine or entry.measured_on})"
 
 
 def told_apart(entries: Sequence[Entry]) -> list[Entry]:

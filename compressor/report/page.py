@@ -20,13 +20,13 @@ import jinja2
 from compressor.artifact.card import shown_name
 from compressor.artifact.manifest import Manifest
 from compressor.report import details, plot
-from compressor.report.entry import FIGURES, OF_SPEED, STATES, Axis, Entry, Figure
+from compressor.report.entry import FIGURES, OF_SPEED, STATES, Axis, Entry, Figure, Origin
 from compressor.report.plot import Dot
 
 X_AXES = ("p50_ms", "peak_memory_mb", "size_mb", "energy_mj", "gmacs", "p90_ms", "p99_ms", "training_s")
 Y_AXES = ("metric", "search_metric", "metric_drop")
 GOOD = ("artifact", "recommended")
-MARKS = {"host": "other machine", "emulation": "emulated", "predicted": "predicted"}
+MARKS = {"host": "other machine", "predicted": "predicted"}
 """What is written beside a figure that is not the device's own."""
 _IN_DETAIL = ("p90_ms", "first_call_ms")
 """Figures that the table of many runs leaves out."""
@@ -177,6 +177,7 @@ def _of_entries(entries: Sequence[Entry]) -> list[dict[str, Any]]:
             "metric": entry.metric_name,
             "good": entry.state in GOOD,
             "noisy": entry.noisy,
+            "fits": entry.fits_memory is not False,
             "values": {name: _rounded(figure.value) for name, figure in entry.figures.items()},
             "from": {name: MARKS[figure.origin] for name, figure in entry.figures.items() if figure.origin in MARKS},
         }
@@ -203,11 +204,17 @@ def _of_run(entry: Entry) -> list[dict[str, Any]]:
                 "metric": entry.metric_name,
                 "good": True,
                 "noisy": False,
+                "fits": True,
                 "values": {name: _rounded(value) for name, value in values.items() if value is not None},
-                "from": {},
+                "from": _from(entry.origin_of(row.measured_on)) if row.p50_ms is not None else {},
             }
         )
     return found
+
+
+def _from(origin: Origin) -> dict[str, str]:
+    """The mark beside a step's time that is not the device's own."""
+    return {"p50_ms": MARKS[origin]} if origin in MARKS else {}
 
 
 def _board(entry: Entry) -> str:

@@ -15,6 +15,7 @@ from compressor.report.entry import FIGURES, Entry
 from compressor.report.page import measured
 
 _WORDS = ("name", "state", "recipe", "task", "data", "device", "metric_name", "folder", "reason")
+_YES = {True: "yes", False: "no", None: ""}
 
 
 def to_json(entries: Sequence[Entry], problems: Sequence[str] = ()) -> str:
@@ -28,11 +29,12 @@ def to_csv(entries: Sequence[Entry]) -> str:
     columns = [name for name in FIGURES if any(name in entry.figures for entry in entries)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*_WORDS, "measured", *columns, "command"])
+    writer.writerow([*_WORDS, "measured", "measured_on", "fits_memory", *columns, "command"])
     for entry in entries:
         words = [getattr(entry, name) for name in _WORDS]
         figures = ["" if (value := entry.value(name)) is None else f"{value:.6g}" for name in columns]
-        writer.writerow([*words, measured(entry), *figures, shlex.join(entry.command)])
+        told = [measured(entry), entry.measured_on, _YES[entry.fits_memory]]
+        writer.writerow([*words, *told, *figures, shlex.join(entry.command)])
     return text.getvalue()
 
 
@@ -53,6 +55,7 @@ def _mapping(entry: Entry) -> dict[str, Any]:
     return {
         **{name: getattr(entry, name) for name in _WORDS},
         **more,
+        "fits_memory": entry.fits_memory,
         "command": list(entry.command),
         "figures": figures,
     }

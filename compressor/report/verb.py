@@ -64,7 +64,9 @@ def _figure(entry: Entry, name: str) -> str:
     value = entry.value(name)
     if value is None:
         return ""
-    return f"{value:.{FIGURES[name].digits}f}{' noisy' if name == 'p50_ms' and entry.noisy else ''}"
+    noisy = " noisy" if name == "p50_ms" and entry.noisy else ""
+    large = " does not fit" if name == "peak_memory_mb" and entry.fits_memory is False else ""
+    return f"{value:.{FIGURES[name].digits}f}{noisy}{large}"
 
 
 def _file(settings: Sequence[str]) -> Path:

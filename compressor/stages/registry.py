@@ -17,14 +17,18 @@ from compressor.stages.own_size import RunStage, Shape
 if TYPE_CHECKING:
     from compressor.data.splits import Splits
 
+_NO_LAYERS = (
+    "it has no transformer layers. Behind the distillation that makes it, only finetune, distill, prune_vocabulary and "
+    "factorize_embeddings can work on it"
+)
 REASONS = {
     "adaptive_depth": "a model with exits: it would train the last layer alone. Put adaptive_depth behind it",
     "low_rank": "a model whose matrices are products already: put low_rank behind it",
     "shared_layers": "a model whose layers share their weights: put share_layers behind it",
     "sparse": "a model whose zeros must stay where they are: put prune_weights behind it",
     "quantizers": "a model whose matrices are trained for int8 already: put qat behind it",
-    "recurrent": "a BiLSTM: it has no transformer layers. Put the stage before the distillation that makes it",
-    "convolutional": "a CNN: it has no transformer layers. Put the stage before the distillation that makes it",
+    "recurrent": f"a BiLSTM: {_NO_LAYERS}",
+    "convolutional": f"a CNN: {_NO_LAYERS}",
     "split_layers": "a model that keeps two texts apart below: there is not known which tokens matter, or when to stop",
     "length_adaptive": "a model that drops tokens: where texts are kept apart, nobody knows which matter",
 }
@@ -63,7 +67,7 @@ class StageSpec:
     needs_layers: bool = True
     keeps_sizes: bool = False
     shape: str | None = None  # light: (config.json before, the teacher's, settings) -> config.json after
-    examine: str | None = None  # (settings, the teacher's folder, data); raises RequestError for what these rule out
+    examine: str | None = None  # (settings, the teacher's folder, data); raises the error for what these rule out
     check: str | None = None  # light: (settings, task); raises RequestError for settings that the task cannot have
 
     def load_settings(self) -> type:
@@ -87,7 +91,7 @@ class StageSpec:
             cast(Callable[[Any, TaskName], object], load(self.check))(settings, task)
 
     def check_inputs(self, settings: Any, teacher: Path, data: Splits) -> None:
-        """Raise `RequestError` for what the teacher's files (its folder) or the data rule out."""
+        """Raise what is wrong with the teacher's files (its folder), the data, or files that the settings name."""
         if self.examine:
             cast(Callable[..., object], load(self.examine))(settings, teacher, data)
 
@@ -144,7 +148,7 @@ STAGES: dict[str, StageSpec] = {
             changes="size, speed on every runtime",
             settings="compressor.stages.drop_layers.settings:DropLayersSettings",
             run="compressor.stages.drop_layers.stage:run",
-            version=1,
+            version=2,
             reads=(),
             refuses=(),
             shape="compressor.stages.drop_layers.shape:shape",
@@ -157,7 +161,7 @@ STAGES: dict[str, StageSpec] = {
             changes="size of the checkpoint (graphs stay dense: no speed)",
             settings="compressor.stages.prune_weights.settings:PruneWeightsSettings",
             run="compressor.stages.prune_weights.stage:run",
-            version=1,
+            version=2,
             refuses=("adaptive_depth", "quantizers"),
             shape="compressor.stages.prune_weights.shape:shape",
         ),
@@ -210,16 +214,17 @@ STAGES: dict[str, StageSpec] = {
             version=2,
             needs_layers=False,
             shape="compressor.stages.distill.shape:shape",
+            examine="compressor.stages.distill.examine:examine",
         ),
         StageSpec(
             name="low_rank",
             family="matrix decomposition",
-            paper="Noach & Goldberg 2020; FWSVD, Hsu et al. 2022; ASVD, Yuan et al. 2023",
+            paper="Noach & Goldberg 2020; FWSVD, Hsu et al. 2022; DRONE, Chen et al. 2021; SVD-LLM, Wang et al. 2024",
             summary="linear layers as products of two smaller ones, by singular values weighted by data or gradients",
             changes="size, speed on every runtime",
             settings="compressor.stages.low_rank.settings:LowRankSettings",
             run="compressor.stages.low_rank.stage:run",
-            version=1,
+            version=2,
             reads=("calibration",),
             refuses=(
                 "sparse",
@@ -237,6 +242,7 @@ STAGES: dict[str, StageSpec] = {
             run="compressor.stages.factorize_embeddings.stage:run",
             version=1,
             refuses=(),
+            needs_layers=False,
             keeps_sizes=True,
             shape="compressor.stages.factorize_embeddings.shape:shape",
         ),
@@ -312,7 +318,7 @@ STAGES: dict[str, StageSpec] = {
             changes="speed by the length dial, on runtimes with dynamic shapes",
             settings="compressor.stages.power_bert.settings:PowerBertSettings",
             run="compressor.stages.power_bert.stage:run",
-            version=1,
+            version=2,
             refuses=("adaptive_depth", "split_layers"),
             shape="compressor.stages.power_bert.shape:shape",
         ),

@@ -27,11 +27,12 @@ class Facts:
     device: str = "the device"
     measured_on: str = "this machine"
     device_agreement: float | None = None  # % of a sample that the board answers as this machine does; None: no board
+    answers_from: str = ""  # where those answers come from: the board, or an emulation of it
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One gate: `passed` is None where it was not judged, and `note` says why."""
+    """One gate: `passed` is None where it was not judged; `note` says why, or what the figure is of."""
 
     name: str
     limit: float
@@ -57,6 +58,7 @@ class _Gate:
     unit: str
     side: Literal["most", "least"]
     of_device: bool
+    note: str = ""
 
 
 def judge(gates: GateSettings, facts: Facts, on_device: bool) -> list[Verdict]:
@@ -85,7 +87,8 @@ def judge(gates: GateSettings, facts: Facts, on_device: bool) -> list[Verdict]:
     if facts.device_agreement is not None:
         limit, same = gates.min_device_agreement, facts.device_agreement
         unit = "% of the examples answered there as here"
-        table += (_Gate("min_device_agreement", limit, same, unit, "least", False),)
+        note = f"answers of {facts.answers_from}" if facts.answers_from else ""
+        table += (_Gate("min_device_agreement", limit, same, unit, "least", False, note),)
     return [_verdict(gate, gate.limit, facts, on_device) for gate in table if gate.limit is not None]
 
 
@@ -101,7 +104,7 @@ def _verdict(gate: _Gate, limit: float, facts: Facts, on_device: bool) -> Verdic
             raise DeviceError(f"gates.{gate.name} is set, but it could not be measured on {facts.device}.")
         return Verdict(gate.name, limit, None, gate.unit, judged=True, passed=False, note="there is no figure")
     passed = gate.value <= limit if gate.side == "most" else gate.value >= limit
-    return Verdict(gate.name, limit, gate.value, gate.unit, judged=True, passed=passed)
+    return Verdict(gate.name, limit, gate.value, gate.unit, judged=True, passed=passed, note=gate.note)
 
 
 def missed(verdicts: Sequence[Verdict]) -> list[Verdict]:

@@ -107,10 +107,39 @@ def test_a_threshold_is_needed_for_several_labels(artifacts, tmp_path):
         verify(tmp_path / "artifact")
 
 
-def test_unknown_entries_are_damage(copy):
-    edit(copy, surprise=1)
-    with pytest.raises(ArtifactError, match="manifest.json is damaged: .*surprise"):
+@pytest.mark.parametrize("place", ["", "measurements.0", "stages.0", "dial", "dial.settings.0"])
+def test_entries_that_a_newer_version_added_are_left_out(copy, place):
+    before = verify(copy).manifest
+    add(copy / "manifest.json", place)
+    assert verify(copy).manifest == before
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [("seed", "'seed' is missing"), ("stages.0.name", "'stages.0.name' is missing"),
+     ("dial.settings.0.keep", "'dial.settings.0.keep' is missing")],
+)  # fmt: skip
+def test_entries_that_are_missing_are_named(copy, place, message):
+    *parents, last = place.split(".")
+    values = json.loads((copy / "manifest.json").read_text())
+    del entry_at(values, parents)[last]
+    (copy / "manifest.json").write_text(json.dumps(values))
+    with pytest.raises(ArtifactError, match=f"manifest.json is damaged: {message}"):
         verify(copy)
+
+
+def entry_at(values, parents):
+    """What lies at the end of a path of keys and numbers."""
+    for name in parents:
+        values = values[int(name) if name.isdigit() else name]
+    return values
+
+
+def add(file: Path, place: str) -> None:
+    """Put an entry that nobody knows into a part of a manifest."""
+    values = json.loads(file.read_text())
+    entry_at(values, place.split(".") if place else [])["surprise"] = {"of": 1}
+    file.write_text(json.dumps(values))
 
 
 def test_undecodable_manifest_and_missing_folder(copy):

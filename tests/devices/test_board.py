@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 
 from compressor.config.device import DeviceProfile, Identity, Provider
 from compressor.config.run import MeasureSettings
-from compressor.devices import child, host, measure, ssh
+from compressor.devices import child, host, measure, remote, ssh
 from compressor.devices.board import Board
 from compressor.devices.place import check_place, place_for
 from compressor.errors import DeviceError, DeviceSetupError, RequestError, UnreachableError, WrongDeviceError
@@ -65,7 +66,7 @@ def outputs_on(profile, graph, features, **options):
 
 def test_figures_of_a_board_are_the_devices_own(server, board, graph, inputs):
     speed = measure.measure_speed(graph, board, QUICK, inputs)
-    assert speed.on_device and speed.measured_on == f"loopback ({host.board() or host.cpu_model()})"
+    assert speed.on_device and speed.measured_on.startswith(f"loopback ({host.board() or host.cpu_model()}")
     assert speed.p50_ms > 0 and speed.peak_memory_mb > speed.baseline_memory_mb > 5 and speed.threads == 1
     assert speed.fits_memory is True and speed.memory_limit_mb <= 3072
     assert speed.facts["machine"] == platform.machine() and speed.facts["onnxruntime"] == speed.onnxruntime
@@ -93,6 +94,14 @@ def test_files_travel_once_and_over_one_connection(board, graph, inputs, monkeyp
     assert len([name for name in sent if name.endswith(".onnx")]) == 1 and sent.count("probe.py") == 1
 
 
+def test_a_board_with_much_more_memory_says_so(board):
+    name, memory_mb = host.board() or host.cpu_model(), host.memory_mb()
+    for expected_mb, shown in ((memory_mb, f"loopback ({name})"), (memory_mb / 2, f"loopback ({name}, {memory_mb} MiB)")):
+        with place_for(dataclasses.replace(board, memory_mb=float(expected_mb))) as place:
+            assert place.measured_on == shown and place.memory_mb == memory_mb
+            assert "paths" not in place.facts
+
+
 def test_length_configurations_are_timed_there_in_turn(board, graph):
     with place_for(board) as place:
         watch = RemoteStopwatch(graph, place, ["input_ids", "attention_mask"], layers=2, length=8, runs=1)
@@ -116,6 +125,8 @@ def test_login_scripts_may_print(server, board, graph):
         ({"identity": Identity(machine=["riscv128"])}, "expected a processor of the kind riscv128, found"),
         ({"identity": Identity(cpu_flags=["telepathy"])}, "expected a processor with telepathy"),
         ({"identity": Identity(board_contains="Abacus")}, "expected a board named 'Abacus', found no board name"),
+        ({"identity": Identity(machine=[platform.machine()], paths=["/proc", "/no/such/file"])}, "there is no /no/such"),
+        ({"memory_mb": 1e7}, "expected 10000000 MiB of memory, found"),
         ({"identity": Identity()}, "its profile has no 'identity'"),
     ],
 )
@@ -192,6 +203,12 @@ def test_a_runtime_that_is_too_old_for_the_profile_or_the_file(board, graph, tmp
             outputs_on(board, tmp_path / name, rows(3))
 
 
+def test_a_runtime_without_the_profiles_first_provider(board):
+    providers = [Provider(name="CUDAExecutionProvider"), Provider(name="CPUExecutionProvider")]
+    with pytest.raises(DeviceSetupError, match="on my-board has no CUDAExecutionProvider .*install onnxruntime-gpu"):
+        check_place(dataclasses.replace(board, providers=providers))
+
+
 @pytest.fixture(scope="module")
 def large(graph, tmp_path_factory):
     """A file of 3 MB."""
@@ -214,7 +231,7 @@ def test_a_full_disk_there(server, board, graph, large):
     small.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(small)], capture_output=True)
     if mounted.returncode:
-        pytest.skip("a file system of 1 MB cannot be mounted here (needs root); a limit on files is tested instead")
+        missing("a file system of 1 MB cannot be mounted here (needs root); a limit on files is tested instead")
     elsewhere = server.script(
         server.folder / "elsewhere",
         f"cd $(mktemp -d {small}/compressor-XXXX)",
@@ -285,6 +302,7 @@ def test_a_probe_that_hangs_is_killed_there_with_all_it_started(board, graph, tm
     ("text", "words"),
     [
         ("os.kill(os.getpid(), 9)\n", "on my-board was killed by signal 9, as a system does that runs out of memory"),
+        ("os.kill(os.getpid(), 4)\n", "was killed by signal 4: a library there uses instructions that its .* OPENBLAS_CORE"),
         ("raise MemoryError\n", "(?s)last words: .*MemoryError"),
         ("open('result.json', 'w').write('{\"rows\": ')\n", "the answer .* on my-board is damaged"),
         ("open('result.json', 'w').write('[1]')\n", "the answer .* on my-board is damaged: 'providers' is not right"),
@@ -296,6 +314,46 @@ def test_what_a_probe_may_leave(board, graph, tmp_path, monkeypatch, text, words
     probe_of(text, tmp_path, monkeypatch)
     with pytest.raises(DeviceError, match=words):
         outputs_on(board, graph, rows(3))
+
+
+def test_arm_boards_get_a_variable_that_they_do_not_set_themselves(server, board, graph, tmp_path, monkeypatch):
+    monkeypatch.setattr(remote, "_ARM_64", {platform.machine()})
+    report = "json.dump({'peak_memory_mb': None, 'baseline_memory_mb': None, 'found': os.environ['OPENBLAS_CORETYPE']}, "
+    probe_of(report + "open(request['result'], 'w'))\n", tmp_path, monkeypatch)
+    own = server.python("own", "export OPENBLAS_CORETYPE=ITSOWN")
+    for python, found in ((board.python, "ARMV8"), (str(own), "ITSOWN")):
+        with place_for(dataclasses.replace(board, python=python)) as place:
+            assert place.run_probe({"mode": "memory", "model": str(graph)}, tmp_path, timeout_s=20)["found"] == found
+
+
+def test_a_model_that_does_not_fit_and_is_then_killed_there_does_not_fit(board, graph, inputs, tmp_path, monkeypatch):
+    (tmp_path / "real.py").write_text(child.PROBE.read_text())
+    text = f"sys.path.insert(0, {str(tmp_path)!r})\nimport real\n"
+    text += "real.limited = lambda request, limit: (False, 'rlimit_data', 'out of memory', None)\n"
+    text += "real.peak = lambda request: os.kill(os.getpid(), 9)\n"
+    probe_of(text + "if request['mode'] == 'memory': sys.exit(real.main(sys.argv[1]))\n" +
+             "os.execv(sys.executable, [sys.executable, real.__file__, sys.argv[1]])\n", tmp_path, monkeypatch)  # fmt: skip
+    speed = measure.measure_speed(graph, board, QUICK, inputs)
+    assert speed.fits_memory is False and speed.peak_memory_mb is None and speed.p50_ms > 0
+
+
+def test_folders_that_a_power_cut_left_are_removed_at_the_next_visit(server, board):
+    stays = ["compressor-of4users", "compressor-longer4name", "compressor-in4use4n"]
+    for name in ["compressor-old4left", *stays]:
+        (server.tmp / name).mkdir(mode=0o755 if name == "compressor-of4users" else 0o700)
+        (server.tmp / name / "probe.py").touch()
+        if name != "compressor-in4use4n":
+            os.utime(server.tmp / name, (time.time() - 2 * 86400,) * 2)
+    link = server.tmp / "compressor-a4link4x"
+    link.symlink_to(server.tmp / "compressor-longer4name")
+    try:
+        check_place(board)
+        assert not (server.tmp / "compressor-old4left").exists()
+        assert link.is_symlink() and all((server.tmp / name / "probe.py").exists() for name in stays)
+    finally:
+        link.unlink()
+        for name in stays:
+            shutil.rmtree(server.tmp / name)
 
 
 def test_a_connection_that_is_lost_midway_leaves_nothing_running(server, board, graph, tmp_path, monkeypatch):
@@ -325,7 +383,7 @@ def test_an_interrupt_here_leaves_nothing_there(server, board, graph, tmp_path, 
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs start without it
         f"with connected({sshd.ADDRESS!r}, {sys.executable!r}) as board:\n"
         f"    board.put('probe.py', Path({str(probe)!r}))\n"
-        "    board.run({'result': 'r', 'progress': 'p'}, {}, timeout_s=60)\n"
+        "    board.run({'result': 'r', 'progress': 'p'}, {}, {}, timeout_s=60)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL, env=dict(os.environ))
     while not alive("98765.5"):

@@ -28,13 +28,13 @@ Model = TypeVar("Model", bound=nn.Module)
 
 _MAKE: dict[str, Callable[[Any, Any], Any]] = {
     "widths": make_widths,
+    "recurrent": make_recurrent,
+    "convolutional": make_convolutional,
     "embedding_rank": make_embedding_rank,
     "low_rank": make_low_rank,
     "shared_layers": make_shared_layers,
     "sparse": make_sparse,
     "quantizers": make_quantizers,
-    "recurrent": make_recurrent,
-    "convolutional": make_convolutional,
     "split_layers": make_split_layers,
     "length_adaptive": make_length_adaptive,
     "adaptive_depth": make_adaptive_depth,

@@ -270,6 +270,7 @@
     });
     if (rows.length) found.push(`${point.keys.device}, ${point.keys.data}`, point.keys.state);
     if (point.noisy) found.push("measured on a machine that was too noisy");
+    if (!point.fits) found.push("does not run in the memory that the device has for it");
     return found;
   }
 

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from compressor.errors import CheckpointError
 from compressor.models import checkpoint as checkpoints
 from compressor.models.locate import locate
 from compressor.stages.context import Checkpoint, StageContext
@@ -89,10 +88,7 @@ def all_answers(
     """
     teachers = [context.teacher, *(Checkpoint(locate(path), path) for path in settings.teachers)]
     for teacher in teachers:  # before any of them is asked
-        if not checkpoints.has_head(teacher.path, context.task):
-            raise CheckpointError(
-                f"{teacher.path} has no head for {context.task.name}: fine-tune it for this task first."
-            )
+        checkpoints.require_head(teacher.path, context.task)
     found = []
     for teacher in teachers:
         reads, rows = tokenizer, features

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from compressor.errors import RequestError
+from compressor.models.elastic import sizes_of
 from compressor.models.families import Family, base_model_type, family_of
 from compressor.models.structure import Convolutional, Recurrent, Structure, with_structure
 from compressor.stages.distill.matching import match
@@ -19,15 +21,33 @@ _WINDOWS = (3, 4, 5)
 def shape(config: dict[str, Any], teacher: dict[str, Any], settings: DistillSettings) -> dict[str, Any]:
     """What `config.json` will say after the stage; raises `RequestError` for a student that cannot learn like this."""
     student = settings.new_student()
-    lost = Structure.from_config(config).kinds().keys() - Structure.from_config(teacher).kinds().keys()
-    if student is not None and lost:
+    lost = [] if student is None else lost_work(config, teacher)
+    if lost:
         raise RequestError(
             "distill: a new student begins anew, so that what the stages before made of the model "
-            f"({', '.join(sorted(lost))}) would be lost: put distill first, or learn with student: previous."
+            f"({', '.join(lost)}) would be lost: put distill first, or learn with student: previous."
         )
     changed = config if student is None else student_config(teacher, config, student)
     match(settings, Shape.of(changed), Shape.of(teacher))
     return changed
+
+
+def lost_work(config: Mapping[str, Any], teacher: Mapping[str, Any]) -> list[str]:
+    """In what a model's shape differs from its teacher's, which a student of the teacher's shape would not have."""
+    family, own, other = family_of(teacher), Structure.from_config(config), Structure.from_config(teacher).kinds()
+    found = sorted(name for name, kind in own.kinds().items() if other.get(name) != kind)
+    if own.other_encoder is None:  # whose sizes are told by its kind
+        sizes = {
+            "layers": family.layers_key,
+            "hidden size": family.hidden_key,
+            "heads": family.heads_key,
+            "feed-forward width": family.intermediate_key,
+        }
+        changed = {name: key for name, key in sizes.items() if config[key] != teacher[key]}
+        found += [f"{name} {config[key]} in the place of {teacher[key]}" for name, key in changed.items()]
+    if sizes_of(config) not in (None, sizes_of(teacher)):
+        found.append("the sizes of dynabert")
+    return found
 
 
 def student_config(

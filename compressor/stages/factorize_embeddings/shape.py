@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from compressor.errors import RequestError
-from compressor.models.families import family_of
+from compressor.models.encoder_size import embedding_width
 from compressor.models.ranks import largest_rank, rank_of_ratio
 from compressor.models.structure import EmbeddingRank, Structure, with_structure
 from compressor.stages.factorize_embeddings.settings import FactorizeEmbeddingsSettings
@@ -17,7 +17,8 @@ def shape(config: dict[str, Any], teacher: dict[str, Any], settings: FactorizeEm
     """What `config.json` will say after the stage. A rank by `energy` depends on the weights: here it is the largest.
 
     Raises:
-        RequestError: Factors that would be no smaller than the embeddings, or than those that they have already.
+        RequestError: Factors that would be no smaller than the embeddings, or than those that they have already, or
+            embeddings whose zeros would be lost.
     """
     words, width = table_size(config)
     if settings.energy is not None:
@@ -29,13 +30,18 @@ def shape(config: dict[str, Any], teacher: dict[str, Any], settings: FactorizeEm
 
 def table_size(config: Mapping[str, Any]) -> tuple[int, int]:
     """Words, and the width of their embeddings."""
-    return int(config["vocab_size"]), family_of(config).embedding_size(config)
+    return int(config["vocab_size"]), embedding_width(config)
 
 
 def with_rank(config: dict[str, Any], rank: int) -> dict[str, Any]:
     """The `config.json` with a table of this width; errors as `shape`."""
     words, width = table_size(config)
     structure = Structure.from_config(config)
+    if structure.sparse is not None and structure.sparse.embeddings:
+        raise RequestError(
+            "factorize_embeddings: prune_weights has set many of the word embeddings to zero, and a product of two factors "
+            "has none of these zeros: put factorize_embeddings in front of prune_weights, or prune with embeddings: false."
+        )
     if rank > largest_rank(words, width):
         raise RequestError(
             f"factorize_embeddings: at rank {rank} the factors would be no smaller than the embeddings, which are "

@@ -10,9 +10,9 @@ from compressor.config.run import TaskName
 from compressor.errors import RequestError
 from compressor.models.macs import parameter_count
 from compressor.models.matrices import Matrix, encoder_matrices, matching
-from compressor.models.ranks import largest_rank, rank_of_ratio
+from compressor.models.ranks import rank_of_ratio
 from compressor.models.structure import LowRank, Structure, with_structure
-from compressor.stages.low_rank.ranks import spread_budget
+from compressor.stages.low_rank.ranks import most_useful_rank, spread_budget
 from compressor.stages.low_rank.settings import LowRankSettings
 
 _HEADS: dict[str, TaskName] = {
@@ -25,11 +25,11 @@ _HEADS: dict[str, TaskName] = {
 def shape(config: dict[str, Any], teacher: dict[str, Any], settings: LowRankSettings) -> dict[str, Any]:
     """What `config.json` will say after the stage.
 
-    Ranks by `energy` depend on the weights: here they are the largest possible ones. So does how a `budget` is spread:
-    here as if all singular values were alike.
+    Ranks by `energy` depend on the weights: here they are the largest that save something. So does how a `budget` is
+    spread: here as if all singular values were alike.
 
     Raises:
-        RequestError: A rule that fits none of the matrices, or a rank that is larger than one of them.
+        RequestError: A rule from which no matrix gains, or a rank that is larger than one of them, or than it has already.
     """
     matrices = chosen_matrices(config, settings)
     if settings.weighting != "none" and Structure.from_config(config).adaptive_depth is not None:
@@ -38,7 +38,7 @@ def shape(config: dict[str, Any], teacher: dict[str, Any], settings: LowRankSett
             "put low_rank in front of adaptive_depth, or take weighting: none."
         )
     if settings.energy is not None:
-        ranks = {name: largest_rank(matrix.rows, matrix.columns) for name, matrix in matrices.items()}
+        ranks = {name: most_useful_rank(matrix) for name, matrix in matrices.items()}
     elif settings.budget is not None:
         alike = {name: [1.0] * min(matrix.rows, matrix.columns) for name, matrix in matrices.items()}
         ranks = spread_budget(matrices, alike, budget_left(config, settings.budget, matrices))
@@ -58,17 +58,23 @@ def fixed_ranks(matrices: Mapping[str, Matrix], settings: LowRankSettings) -> di
     """Ranks by `rank` or `ratio`.
 
     Raises:
-        RequestError: The rank is larger than one of the matrices.
+        RequestError: A rank that is larger than one of the matrices, or not below the one that it has already.
     """
-    if settings.rank is None:
-        ratio = settings.ratio or 1.0
-        return {name: rank_of_ratio(ratio, matrix.rows, matrix.columns) for name, matrix in matrices.items()}
+    ratio = settings.ratio or 1.0
+    ranks = {
+        name: settings.rank or rank_of_ratio(ratio, matrix.rows, matrix.columns) for name, matrix in matrices.items()
+    }
     for name, matrix in matrices.items():
-        if settings.rank > min(matrix.rows, matrix.columns):
+        if ranks[name] > min(matrix.rows, matrix.columns):
             raise RequestError(
-                f"low_rank: rank {settings.rank} is larger than '{name}', which is {matrix.rows} x {matrix.columns}."
+                f"low_rank: rank {ranks[name]} is larger than '{name}', which is {matrix.rows} x {matrix.columns}."
             )
-    return dict.fromkeys(matrices, settings.rank)
+        if matrix.rank is not None and ranks[name] >= matrix.rank:
+            raise RequestError(
+                f"low_rank: '{name}' is a product of rank {matrix.rank} already, and rank {ranks[name]} is no less: ask "
+                "for less, or name the matrices that are whole by `modules`."
+            )
+    return ranks
 
 
 def budget_left(config: Mapping[str, Any], budget: int, matrices: Mapping[str, Matrix]) -> int:
@@ -90,22 +96,21 @@ def budget_left(config: Mapping[str, Any], budget: int, matrices: Mapping[str, M
 
 
 def with_ranks(config: dict[str, Any], matrices: Mapping[str, Matrix], ranks: Mapping[str, int]) -> dict[str, Any]:
-    """The `config.json` with these ranks for the chosen matrices; one whose factors are not smaller is whole.
+    """The `config.json` with these ranks for those of the chosen matrices that become smaller by them.
 
     Raises:
-        RequestError: Then none is left.
+        RequestError: Then there is none.
     """
     structure = Structure.from_config(config)
     known = structure.low_rank.ranks if structure.low_rank else {}
-    smaller = {
-        name: rank
-        for name, rank in ranks.items()
-        if 0 < rank <= largest_rank(matrices[name].rows, matrices[name].columns)
-    }
-    merged = {**{name: rank for name, rank in known.items() if name not in matrices}, **smaller}
+    smaller = {name: rank for name, rank in ranks.items() if becomes_smaller(matrices[name], rank)}
     if not smaller:
         raise RequestError(
-            "low_rank: at these ranks no product of two matrices is smaller than the matrix: ask for less."
+            "low_rank: at these ranks no product of two matrices is smaller than what is there: ask for less."
         )
-    after = dataclasses.replace(structure, low_rank=LowRank(ranks=merged))
-    return with_structure(config, after)
+    return with_structure(config, dataclasses.replace(structure, low_rank=LowRank(ranks={**known, **smaller})))
+
+
+def becomes_smaller(matrix: Matrix, rank: int) -> bool:
+    """Whether factors of this rank have fewer parameters than what is there."""
+    return 0 < dataclasses.replace(matrix, rank=rank).size < matrix.size

@@ -1,13 +1,16 @@
 """The stage `low_rank`: linear layers of the encoder as products of two smaller ones, by singular values.
 
-Plain (Noach and Goldberg 2020); weighted by squared gradients (FWSVD, Hsu et al. 2022); or weighted by the covariance
-of each layer's inputs, so that the error of its outputs is the least possible (data-aware, as ASVD, Yuan et al. 2023).
-In the last case the bias takes up the mean of the error. Nothing is trained: put `distill` or `finetune` behind it.
+Plain (Noach and Goldberg 2020); weighted by squared gradients (FWSVD, Hsu et al. 2022); or whitened by the covariance of
+each layer's inputs, so that the error of its outputs is the least possible (DRONE, Chen et al. 2021; SVD-LLM, Wang et
+al. 2024). In the last case the bias takes up the mean of the error. Nothing is trained: put `distill` or `finetune`
+behind it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -17,12 +20,19 @@ from compressor.errors import RequestError
 from compressor.models import checkpoint as checkpoints
 from compressor.models.factors import Decomposition, Weighting, by_covariance, by_importance, decompose, rank_of_energy
 from compressor.models.kinds.low_rank import LowRankLinear, dense, put_factors, replace_module
-from compressor.models.structure import LowRank, Structure
+from compressor.models.structure import Structure
 from compressor.stages.context import Checkpoint, StageContext
 from compressor.stages.low_rank.moments import input_moments, squared_gradients
 from compressor.stages.low_rank.ranks import spread_budget
 from compressor.stages.low_rank.settings import LowRankSettings
-from compressor.stages.low_rank.shape import budget_left, chosen_matrices, fixed_ranks, shape, with_ranks
+from compressor.stages.low_rank.shape import (
+    becomes_smaller,
+    budget_left,
+    chosen_matrices,
+    fixed_ranks,
+    shape,
+    with_ranks,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -51,32 +61,36 @@ def run(source: Checkpoint, settings: LowRankSettings, context: StageContext) ->
         ranks = spread_budget(matrices, energies, budget_left(config, settings.budget, matrices))
     else:
         ranks = fixed_ranks(matrices, settings)
-    structure = Structure.from_config(with_ranks(config, matrices, ranks))
-    for name, (weight, bias) in before.items():
-        _put(model, name, cast(LowRank, structure.low_rank).ranks.get(name), parts[name], weight, bias, means.get(name))
-    cast(Any, model).low_rank = structure.low_rank
+    cast(Any, model).low_rank = Structure.from_config(with_ranks(config, matrices, ranks)).low_rank
+    gaining = [name for name, rank in ranks.items() if becomes_smaller(matrices[name], rank)]
+    for name in gaining:
+        _put(model, name, ranks[name], parts[name], *before[name], means.get(name))
+    _tell_unchanged(matrices.keys() - gaining, len(matrices), context)
     checkpoints.save(model, tokenizer, context.output)
     return Checkpoint(context.output, source.key)
+
+
+def _tell_unchanged(names: Collection[str], total: int, context: StageContext) -> None:
+    """Name the matrices that factors would not make smaller."""
+    if names:
+        counts = Counter(re.sub(r"\.\d+\.", ".*.", name) for name in sorted(names))
+        listed = ", ".join(f"{pattern} ({count})" for pattern, count in counts.items())
+        context.progress.line(
+            f"low_rank: {len(names)} of {total} matrices stay as they are, as their factors would be no smaller: {listed}"
+        )
 
 
 @torch.no_grad()
 def _put(
     model: nn.Module,
     name: str,
-    rank: int | None,
+    rank: int,
     parts: Decomposition,
     weight: Tensor,
     bias: Tensor | None,
     mean: Tensor | None,
 ) -> None:
-    """Replace a linear layer by its factors, or by the whole where there is no rank; `mean` [in] is of its inputs."""
-    if rank is None:
-        whole = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
-        whole.weight.copy_(weight)
-        if bias is not None:
-            whole.bias.copy_(bias)
-        replace_module(model, name, whole)
-        return
+    """Replace a linear layer by its factors; `mean` [in] is of its inputs."""
     first, second = parts.factors(rank)
     if bias is not None and mean is not None:
         bias = bias + ((weight - second @ first).double() @ mean).float()

@@ -16,4 +16,4 @@ class PowerBertSettings(TrainingSettings):
     retention_learning_rate: Positive = 3e-3
     price: NonNegative = 3e-4  # of a token kept by the first layer; layer j's costs j times as much
     ranks: Count | None = None  # places of significance with a retention of their own; None: the longest input's tokens
-    minimum: Count = 2  # tokens that are never dropped below
+    minimum: Count | None = None  # tokens that are never dropped below; None: as a length-adaptive model has it, or 2

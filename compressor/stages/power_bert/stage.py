@@ -31,7 +31,7 @@ def run(source: Checkpoint, settings: PowerBertSettings, context: StageContext) 
     task = context.task
     model, tokenizer = checkpoints.load(source.path, task), checkpoints.load_tokenizer(source.path)
     layers = len(family_of_model(model).layers_of(model))
-    structure = all_kept(settings, layers, task.name)
+    structure = all_kept(settings, layers, task.name, checkpoints.structure_of(model).length_adaptive)
     model = make_length_adaptive(model, structure)
     features = task.features(context.data.train, tokenizer, labelled=True)
     ranks = settings.ranks or task.max_length

@@ -26,3 +26,7 @@ class PruneVocabularySettings:
     def files(self) -> list[str]:
         """Files that the result depends on."""
         return [path for path in (self.keep_file, self.texts) if path]
+
+    def reads(self) -> tuple[str, ...]:
+        """The data parts that the result depends on: none where the pieces are listed."""
+        return () if self.keep_file else ("train",)

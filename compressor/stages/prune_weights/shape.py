@@ -23,8 +23,14 @@ def shape(config: dict[str, Any], teacher: dict[str, Any], settings: PruneWeight
     losses = settings.losses()
     if losses is not None:
         match(losses, Shape.of(config), Shape.of(teacher))
-    sparse = Sparse(sparsity=settings.sparsity)
-    return with_structure(config, dataclasses.replace(Structure.from_config(config), sparse=sparse))
+    structure = Structure.from_config(config)
+    return with_structure(config, dataclasses.replace(structure, sparse=sparse_after(structure, settings)))
+
+
+def sparse_after(structure: Structure, settings: PruneWeightsSettings) -> Sparse:
+    """What the stage leaves of a model; word embeddings that an earlier pruning reached keep their zeros."""
+    before = structure.sparse is not None and structure.sparse.embeddings
+    return Sparse(sparsity=settings.sparsity, embeddings=settings.embeddings or before)
 
 
 def pruned_names(config: Mapping[str, Any], settings: PruneWeightsSettings) -> list[str]:

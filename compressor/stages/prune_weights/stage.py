@@ -13,14 +13,13 @@ from torch import nn
 from compressor.models import checkpoint as checkpoints
 from compressor.models.families import family_of_model
 from compressor.models.kinds.sparse import make_sparse, zero_share
-from compressor.models.structure import Sparse
 from compressor.stages.context import Checkpoint, StageContext
 from compressor.stages.distill.lesson import lesson
 from compressor.stages.distill.student import load_student
 from compressor.stages.prune_weights.masked import MaskedWeights, with_weights
 from compressor.stages.prune_weights.objective import Pruning
 from compressor.stages.prune_weights.settings import PruneWeightsSettings
-from compressor.stages.prune_weights.shape import pruned_names, shape
+from compressor.stages.prune_weights.shape import pruned_names, shape, sparse_after
 from compressor.training import task_loss, train, updates
 
 
@@ -48,7 +47,8 @@ def run(source: Checkpoint, settings: PruneWeightsSettings, context: StageContex
     train(learner, features, context.task, settings, objective, context, tokenizer, title="prune_weights")
     weights.choose(settings.sparsity)
     share = zero_share(weights.apply())
-    checkpoints.save(make_sparse(model, Sparse(sparsity=settings.sparsity)), tokenizer, context.output)
+    make_sparse(model, sparse_after(checkpoints.structure_of(model), settings))
+    checkpoints.save(model, tokenizer, context.output)
     size = sum(file.stat().st_size for file in context.output.glob("*.safetensors")) / 1e6
     context.progress.line(
         f"prune_weights: {100 * share:.1f} % of the pruned matrices' weights are zero; the checkpoint has {size:.1f} "

@@ -60,7 +60,7 @@ def collect_ranges(
     Only `tensors` are fetched, batch by batch, and reduced at once to a range (minmax) or a histogram
     (percentile, entropy, mse). `folder` is for the graph with the extra outputs.
     """
-    session = _watched(model, tensors, folder)
+    session = watched(model, tensors, folder)
     collector = _MinMax() if settings.calibration == "minmax" else _Histograms(settings, symmetric)
     with context.progress.bar("calibrating", len(feeds)) as bar:
         for batch in _runs(session, tensors, feeds):
@@ -86,7 +86,7 @@ def loudest(
 
     `folder` is for the graph with the extra outputs.
     """
-    session = _watched(model, tensors, folder)
+    session = watched(model, tensors, folder)
     found: dict[str, NDArray[np.float32]] = {}
     with context.progress.bar("listening for loud channels", len(feeds)) as bar:
         for batch in _runs(session, tensors, feeds):
@@ -98,7 +98,8 @@ def loudest(
     return found
 
 
-def _watched(model: onnx.ModelProto, tensors: Sequence[str], folder: Path) -> onnxruntime.InferenceSession:
+def watched(model: onnx.ModelProto, tensors: Sequence[str], folder: Path) -> onnxruntime.InferenceSession:
+    """A session of the graph that can return `tensors` too; it stays in `folder` as calibration.onnx."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     known = {entry.name for entry in copy.graph.output} | {entry.name for entry in copy.graph.input}

@@ -29,17 +29,18 @@ def quantize_rows(table: Table) -> tuple[Table, Table]:
 
 
 def quantize_blocks(table: Table) -> tuple[Table, Table]:
-    """Symmetric four-bit codes, two a byte, uint8 [rows, hidden / 2], and float32 scales [rows, blocks].
+    """Symmetric four-bit codes, two a byte, uint8 [rows, hidden / 2 rounded up], and float32 scales [rows, blocks].
 
-    The low half of byte j is the code of column j, the high half that of column j + hidden / 2; a code less 8, times
-    its block's scale, is the entry again. `hidden` is even.
+    The low half of byte j is the code of column j, the high half that of the column as far behind it as there are
+    bytes; a code less 8, times its block's scale, is the entry again. An odd row ends with the code of a zero.
     """
     rows, hidden = table.shape
     block = BLOCK if hidden % BLOCK == 0 else hidden
     codes, scales = quantize_rows(table.reshape(-1, block))
     scales = scales * np.float32(127 / 7)
     codes = np.clip(np.rint(table.reshape(-1, block) / scales), -7, 7).astype(np.int8).reshape(rows, hidden) + 8
-    low, high = codes[:, : hidden // 2].astype(np.uint8), codes[:, hidden // 2 :].astype(np.uint8)
+    filled = np.pad(codes, ((0, 0), (0, hidden % 2)), constant_values=8).astype(np.uint8)
+    low, high = np.split(filled, 2, axis=1)
     return low | (high << 4), scales.reshape(rows, -1)
 
 
@@ -60,8 +61,6 @@ def quantize_embeddings(model: onnx.ModelProto, asked: str = "int8") -> dict[str
             continue
         if sum(list(other.input).count(table.name) for other in graph.node) > 1:
             continue  # the head reads the same weights
-        if asked == "int4" and table.dims[1] % 2:
-            raise PassError(f"embeddings: int4 needs an even width, and '{table.name}' has {table.dims[1]} columns.")
         return _replace(graph, index, node, table, 4 if asked == "int4" else 8)
     return None
 
@@ -123,7 +122,7 @@ def _four_bits(node: NodeProto, name: str, values: Table) -> tuple[list[NodeProt
                          direction="RIGHT"),
         helper.make_node("Concat", halves, [both], f"{node.name}_both", axis=-1),
         helper.make_node("Cast", [both], [wide], f"{node.name}_wide", to=TensorProto.FLOAT),
-        helper.make_node("Sub", [wide, f"{name}_eight"], [f"{output}_codes"], f"{node.name}_codes"),
+        helper.make_node("Sub", [wide, f"{name}_eight"], [f"{output}_numbers"], f"{node.name}_numbers"),
         helper.make_node("Gather", [f"{name}_scales", ids], [f"{output}_scales"], f"{node.name}_scales"),
         helper.make_node("MatMul", [f"{output}_scales", f"{name}_blocks"], [f"{output}_spread"], f"{node.name}_spread"),
         helper.make_node("Mul", [f"{output}_codes", f"{output}_spread"], [output], f"{node.name}_rows"),

@@ -1,10 +1,10 @@
-"""Static int8 by NNCF, with accuracy control if `max_drop` is given."""
+"""Static int8 by NNCF: SmoothQuant, fast bias correction, and accuracy control if `max_drop` is given."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,16 @@ import onnx
 from compressor.errors import PassError
 from compressor.graph.constants import to_initializers
 from compressor.graph.context import PassContext
-from compressor.graph.passes.nodes import Product, all_nodes
+from compressor.graph.passes.nodes import Product, all_nodes, products
+from compressor.graph.passes.quantize.biases import inputs_in_rows, join_biases, split_biases
 from compressor.graph.passes.quantize.calibration import Feed
 from compressor.graph.passes.quantize.scheme import Scheme
 from compressor.graph.passes.quantize.score import Scorer
 from compressor.graph.passes.quantize.settings import QuantizeSettings
 from compressor.quiet_nncf import load_nncf
+
+SMOOTH = "nncf_smooth_quant"
+"""Ends the names of the nodes that SmoothQuant puts in."""
 
 
 def nncf_int8(
@@ -28,48 +32,89 @@ def nncf_int8(
     """Quantize only the chosen products; with `max_drop`, give back to float what costs too many points.
 
     Accuracy is measured by the task's primary metric on the search part of the data, or on the calibration part
-    if there is none. Returns notes. Raises `PassError` if NNCF cannot work on the graph.
+    if there is none. Biases are corrected where the products read rows [rows, hidden].
+
+    Returns notes: `nncf` says what became of tensors and biases, `given_back` names products that went back to float.
+    Raises `PassError` if NNCF cannot work on the graph.
     """
-    nncf = load_nncf("nncf.quantization.advanced_parameters")
     names = {product.node.name for product in chosen}
-    options: dict[str, Any] = {
+    to_initializers(model.graph)  # where NNCF looks for what is constant
+    present = [product for product in products(model) if product.node.name in names]  # smoothing copies nodes
+    joined = join_biases(model, present, inputs_in_rows(model, present, feeds[0], target.parent))
+    context.progress.line(f"quantize: NNCF calibrates on {len(feeds)} batches.")
+    result, notes = _quantized(model, names, scheme, feeds, settings, context, target.parent)
+    corrected = split_biases(result, joined)
+    onnx.save(result, target)
+    smoothed = sum(node.name.endswith(SMOOTH) for node in result.graph.node)
+    return notes | {
+        "nncf": {"smoothed": smoothed, "corrected_biases": len(corrected)},
+        "given_back": _still_float(result, names),
+    }
+
+
+def _quantized(
+    model: onnx.ModelProto, names: Collection[str], scheme: Scheme, feeds: Sequence[Feed],
+    settings: QuantizeSettings, context: PassContext, folder: Path,
+) -> tuple[onnx.ModelProto, dict[str, Any]]:  # fmt: skip
+    """The graph with Q/DQ pairs around the products `names`, and notes on how accuracy was measured."""
+    nncf = load_nncf("nncf.quantization.advanced_parameters")
+    options = _options(nncf, model, names, scheme, len(feeds))
+    advanced = _advanced(nncf, scheme, settings)
+    with _quiet():
+        try:
+            if settings.max_drop is None:
+                return nncf.quantize(model, nncf.Dataset(feeds), advanced_parameters=advanced, **options), {}
+            scorer = Scorer(context, folder)
+            result = nncf.quantize_with_accuracy_control(
+                model,
+                nncf.Dataset(feeds),
+                nncf.Dataset(range(len(scorer.examples))),
+                lambda candidate, indices: scorer.points(candidate, _subset(indices)),
+                max_drop=settings.max_drop,
+                drop_type=nncf.DropType.ABSOLUTE,
+                advanced_quantization_parameters=advanced,
+                **options,
+            )
+        except (RuntimeError, ValueError, LookupError, nncf.InternalError, nncf.ValidationError) as error:
+            raise PassError(f"quantize: NNCF failed on this graph: {error}; use backend: onnxruntime.") from error
+    return result, {"metric": scorer.metric, "accuracy_on": scorer.part, "max_drop": settings.max_drop}
+
+
+def _options(
+    nncf: Any, model: onnx.ModelProto, names: Collection[str], scheme: Scheme, batches: int
+) -> dict[str, Any]:
+    return {
         "preset": nncf.QuantizationPreset.PERFORMANCE if scheme.activation_symmetric else nncf.QuantizationPreset.MIXED,
-        "subset_size": len(feeds),
+        "subset_size": batches,
         "model_type": nncf.ModelType.TRANSFORMER,
         "ignored_scope": nncf.IgnoredScope(
             names=[node.name for node in all_nodes(model) if node.name not in names], validate=False
         ),
     }
+
+
+def _advanced(nncf: Any, scheme: Scheme, settings: QuantizeSettings) -> Any:
+    """What NNCF takes beside its plain options.
+
+    A product that accuracy control gives back gets the weights that it came with, while SmoothQuant's factor would
+    stay in front of it: with `max_drop` the graph has been smoothed before.
+    """
+    parameters = nncf.quantization.advanced_parameters
     advanced = nncf.AdvancedQuantizationParameters(
         overflow_fix=nncf.OverflowFix.ENABLE if scheme.reduce_range else nncf.OverflowFix.DISABLE,
-        weights_quantization_params=nncf.quantization.advanced_parameters.QuantizationParameters(
-            per_channel=scheme.per_channel
-        ),
+        weights_quantization_params=parameters.QuantizationParameters(per_channel=scheme.per_channel),
     )
-    notes: dict[str, Any] = {}
-    to_initializers(model.graph)  # where NNCF looks for what is constant
-    context.progress.line(f"quantize: NNCF calibrates on {len(feeds)} batches.")
-    with _quiet():
-        try:
-            if settings.max_drop is None:
-                result = nncf.quantize(model, nncf.Dataset(feeds), advanced_parameters=advanced, **options)
-            else:
-                scorer = Scorer(context, target.parent)
-                result = nncf.quantize_with_accuracy_control(
-                    model,
-                    nncf.Dataset(feeds),
-                    nncf.Dataset(range(len(scorer.examples))),
-                    lambda candidate, indices: scorer.points(candidate, _subset(indices)),
-                    max_drop=settings.max_drop,
-                    drop_type=nncf.DropType.ABSOLUTE,
-                    advanced_quantization_parameters=advanced,
-                    **options,
-                )
-                notes = {"metric": scorer.metric, "accuracy_on": scorer.part, "max_drop": settings.max_drop}
-        except (RuntimeError, ValueError, LookupError, nncf.InternalError, nncf.ValidationError) as error:
-            raise PassError(f"quantize: NNCF failed on this graph: {error}; use backend: onnxruntime.") from error
-    onnx.save(result, target)
-    return notes
+    if settings.smooth == "off" or settings.max_drop is not None:
+        advanced.smooth_quant_alphas = parameters.AdvancedSmoothQuantParameters(convolution=-1, matmul=-1)
+    return advanced
+
+
+def _still_float(model: onnx.ModelProto, names: Collection[str]) -> list[str]:
+    """Those of the products `names` that do not multiply dequantized by dequantized numbers."""
+    dequantized = {name for node in model.graph.node if node.op_type == "DequantizeLinear" for name in node.output}
+    return [
+        node.name for node in model.graph.node if node.name in names and not dequantized.issuperset(node.input[:2])
+    ]
 
 
 def _subset(indices: Iterable[Any]) -> list[int]:

@@ -24,6 +24,7 @@ from compressor.graph.passes.quantize.scheme import Scheme, resolve
 from compressor.graph.passes.quantize.settings import QuantizeSettings
 from compressor.graph.passes.quantize.smooth import smooth
 from compressor.graph.passes.quantize.trained import finish_trained, is_trained
+from compressor.graph.passes.quantize.unread import check_unread
 
 
 def run(source: Path, target: Path, settings: object, context: PassContext) -> PassResult:
@@ -44,6 +45,7 @@ def run(source: Path, target: Path, settings: object, context: PassContext) -> P
         name_nodes(model)
         notes = finish_trained(model, target, scheme, chosen_settings, context)
         return PassResult(target, notes | _sizes(source, target))
+    check_unread(chosen_settings, context.device)
     if scheme.mode == "float16":
         return run_cast(source, target, CastSettings(), context)
     if scheme.mode == "none":
@@ -75,7 +77,7 @@ def _quantize(
     dynamic = scheme.mode == "dynamic"  # it alone reaches into If, into the fused operator Attention, and into LSTM
     op_types = [kind for kind in settings.op_types if dynamic or kind not in ("Attention", "LSTM")]
     chosen, left = choose_products(model, settings, op_types=op_types, in_bodies=dynamic)
-    wanted = len(chosen)
+    wanted, total = len(chosen), len(chosen) + len(left)
     if settings.embeddings != "keep":
         notes["embeddings"] = quantize_embeddings(model, settings.embeddings)
         require_embeddings("quantize", settings.embeddings, notes["embeddings"])
@@ -86,30 +88,46 @@ def _quantize(
     if scheme.mode == "dynamic":
         dynamic_int8(model, chosen, scheme, target)
     else:
-        notes |= {"calibration": settings.calibration, "calibration_batches": len(feeds)}
+        notes["calibration_batches"] = len(feeds)
         if scheme.backend == "nncf":
             from compressor.graph.passes.quantize.nncf_backend import nncf_int8
 
             notes |= nncf_int8(model, chosen, scheme, feeds, settings, context, target)
         else:
+            notes["calibration"] = settings.calibration
             static_int8(model, chosen, scheme, feeds, settings, context, target)
     result = load(target)
     if scheme.mode == "static" and scheme.layout == "integer":
         to_integer_products(result, signed=scheme.activation_signed)
         save(result, target)
     done = integer_products(result)
-    if done == 0:
-        raise PassError(
-            f"quantize: {wanted} products should be int8 by {scheme.backend} ({scheme.mode}), and none is: "
-            "report the graph, or use another backend or mode."
-        )
-    if done < wanted and settings.max_drop is None:
+    _require_int8(done, wanted, scheme, settings)
+    if done < wanted:
         context.progress.line(f"quantize: {done} of {wanted} products became int8.")
-    return notes | {"quantized": done, "wanted": wanted, "products": wanted + len(left), "float32": left}
+    left += notes.pop("given_back", [])
+    return notes | {"quantized": done, "wanted": wanted, "products": total, "float32": left}
+
+
+def _require_int8(done: int, wanted: int, scheme: Scheme, settings: QuantizeSettings) -> None:
+    """Raise a `PassError` if nothing became int8."""
+    if done:
+        return
+    if settings.max_drop is not None:
+        raise PassError(
+            f"quantize: max_drop: {settings.max_drop:g} gives all {wanted} products back to float32: allow more, or "
+            "take the pass out."
+        )
+    raise PassError(
+        f"quantize: {wanted} products should be int8 by {scheme.backend} ({scheme.mode}), and none is: "
+        "report the graph, or use another backend or mode."
+    )
 
 
 def _smooths(scheme: Scheme, settings: QuantizeSettings, context: PassContext) -> bool:
-    """Whether loud channels are smoothed first: not where NNCF does it itself, nor by itself without data."""
-    if settings.smooth == "off" or scheme.backend == "nncf":
+    """Whether loud channels are smoothed first: not where NNCF does it itself, nor by itself without data.
+
+    NNCF cannot give products back to float that it has smoothed: with `max_drop` it is done here.
+    """
+    if settings.smooth == "off" or (scheme.backend == "nncf" and settings.max_drop is None):
         return False
     return settings.smooth == "on" or bool(context.data.calibration)

@@ -23,6 +23,9 @@ class QuantizeSettings:
     beyond noise. `int4` takes half of that, with a scale for each 32 numbers of a row, and costs accuracy.
     `weight_type: uint8` took twice the time of int8 on AVX-512 VNNI; without VNNI, int8 weights can overflow, which
     `reduce_range` prevents. `exclude` holds patterns of node names (`*` and `?`).
+
+    `backend: nncf` is static, chooses ranges by itself, smooths by SmoothQuant unless `smooth: off` (with `max_drop` as
+    the other backend does) and, in a graph of flat rows (`fuse`), corrects biases by what rounding adds to them.
     """
 
     backend: Literal["auto", "onnxruntime", "nncf"] = "auto"  # auto: nncf if max_drop is given
@@ -39,12 +42,12 @@ class QuantizeSettings:
     exclude: list[str] = dataclasses.field(default_factory=list)
     layout: Literal["auto", "qdq", "integer"] = "auto"  # static; auto: integer products on the CPU provider
     smallest_width: Count = 16  # products with fewer rows or columns of weights stay float32 (heads, sums)
-    calibration: Literal["minmax", "percentile", "entropy", "mse"] = "percentile"  # static: how ranges are chosen
+    calibration: Literal["minmax", "percentile", "entropy", "mse"] = "percentile"  # onnxruntime, static: its ranges
     percentile: Annotated[float, Field(gt=50, le=100)] = 99.999  # calibration: percentile
     samples: Count | None = None  # calibration examples; None: all
     batch_size: Count = 4  # windows a calibration run
     smooth: Literal["auto", "on", "off"] = "auto"  # loud channels of activations; auto: where there is calibration data
-    max_drop: NonNegative | None = None  # nncf: points that int8 may lose; layers go back to float until it holds
+    max_drop: NonNegative | None = None  # nncf: points that int8 may lose; products go back to float until it holds
 
     def needs(self, device: DeviceProfile) -> tuple[str, ...]:
         """The data parts without which it cannot work."""
