@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from compressor.config.run import MeasureSettings
-from compressor.devices import child, host, measure, profiles
+from compressor.devices import child, host, measure, probe, profiles
 from compressor.devices import inputs as speed_inputs
 from compressor.devices.speed import STEADY, spread_of
 from compressor.devices.tokenization import measure_tokenization
@@ -96,6 +96,28 @@ def test_told_token_outputs_overrule_the_axis_names(graph, here):
     assert [output["logits"].shape for output in outputs] == [(4,), (4,)]
 
 
+def test_rows_are_sorted_by_a_numpy_that_knows_no_stable_sort(graph, tmp_path, monkeypatch):
+    """numpy 1.13, which JetPack 4 brings."""
+    real = np.argsort
+
+    def old(array, kind="quicksort"):
+        assert kind in ("quicksort", "mergesort", "heapsort")
+        return real(array, kind=kind)
+
+    monkeypatch.setattr(probe.np, "argsort", old)
+    arrays = {
+        "lengths": np.asarray([1, 2, 1]),
+        "input_ids": np.asarray([7, 8, 9, 5]),
+        "attention_mask": np.ones(4, int),
+    }
+    child.write_arrays(tmp_path / "inputs.npz", arrays)
+    request = {"model": str(graph), "inputs": str(tmp_path / "inputs.npz"), "outputs": str(tmp_path / "outputs.npz"),
+               "providers": [["CPUExecutionProvider", {}]], "threads": 1, "batch_size": 2}  # fmt: skip
+    assert probe.outputs(request)["rows"] == 3
+    with np.load(tmp_path / "outputs.npz") as found:
+        np.testing.assert_array_equal(found["value/score"], [7, 17, 5])
+
+
 def test_padding_uses_the_given_id(graph, here):
     outputs = measure.run_features(graph, here, [feature(2, 0), feature(4, 1)], token_outputs=[], pad_id=50)
     assert outputs[0]["logits"][-1] == 2  # masked out, so the padding id does not show
@@ -173,8 +195,6 @@ def test_temporary_files_are_gone(graph, here, tmp_path, monkeypatch):
 
 def test_placement_counts_nodes_by_provider(graph, tmp_path, inputs):
     """What a session on another provider goes through, here with the only provider that this machine has."""
-    from compressor.devices import probe
-
     request = {"model": str(graph), "providers": [["CPUExecutionProvider", {}]], "threads": 1,
                "result": str(tmp_path / "result.json")}  # fmt: skip
     assert sum(probe.placement(request, inputs)["CPUExecutionProvider"] for _ in range(1)) >= 3

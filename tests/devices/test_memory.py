@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import platform
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from compressor.config.device import DeviceProfile, Provider
+from compressor.config.device import DeviceProfile, Identity, Provider
 from compressor.config.run import MeasureSettings
-from compressor.devices import answer, child, measure, probe
+from compressor.devices import answer, child, host, measure, probe
 from compressor.devices.limits import memory_limit_mb
 from compressor.errors import DeviceMemoryError
 
@@ -72,6 +73,34 @@ def test_without_a_known_memory_nothing_is_tried(graph, inputs):
     assert speed.memory_note == "not tried: the profile names no memory"
 
 
+def test_the_limit_is_that_of_the_memory_which_the_device_itself_shows(graph, inputs, monkeypatch):
+    here = Identity(machine=[platform.machine()])
+    monkeypatch.setattr(host, "memory_mb", lambda: 3000)
+    profile = dataclasses.replace(PLAIN, memory_mb=4096.0, identity=here)
+    assert measure.measure_speed(graph, profile, QUICK, inputs).memory_limit_mb == 3000 - 1024
+    elsewhere = dataclasses.replace(profile, identity=Identity(machine=["abacus"]))
+    assert measure.measure_speed(graph, elsewhere, QUICK, inputs).memory_limit_mb == 4096 - 1024
+
+
+def test_nothing_is_tried_where_a_gpu_takes_what_is_not_counted(graph, inputs, monkeypatch):
+    """A GPU's session, run on the CPU."""
+    gpu = "CUDAExecutionProvider"
+    real_placement, real_run = child.LocalPlace.placement, child.LocalPlace.run_probe
+
+    def placement(place):
+        return {**real_placement(place), "providers": [[gpu, {}], [child.CPU, {}]]}
+
+    def run(place, request, folder, **options):
+        answer = real_run(place, {**request, "providers": [[child.CPU, {}]]}, folder, **options)
+        return {**answer, "providers": [gpu, child.CPU]}
+
+    monkeypatch.setattr(child.LocalPlace, "placement", placement)
+    monkeypatch.setattr(child.LocalPlace, "run_probe", run)
+    speed = measure.measure_speed(graph, dataclasses.replace(PLAIN, memory_mb=4096.0), QUICK, inputs)
+    assert speed.fits_memory is None and speed.memory_limit_mb is None and speed.peak_memory_mb > 5
+    assert speed.memory_note == "not tried: what CUDAExecutionProvider takes on the GPU is not counted"
+
+
 @pytest.mark.parametrize(
     ("memory", "system", "found", "limit"),
     [(2048.0, None, None, 1536.0), (512.0, None, None, 256.0), (16384.0, None, None, 15360.0),
@@ -109,6 +138,32 @@ def test_out_of_memory_is_told_from_a_crash(tmp_path, monkeypatch, text, group, 
     assert found is fits and note in why and answer is None
     assert under == (probe.CGROUP if group else probe.DATA)
     assert [path.name for path in tmp_path.iterdir()] == ["stand_in.py"]
+
+
+@pytest.mark.parametrize(
+    "end", ["os.kill(os.getpid(), 9)", "raise MemoryError", "raise RuntimeError('std::bad_alloc')"]
+)
+def test_what_does_not_fit_stays_known_when_the_run_without_a_limit_fails_too(
+    graph, inputs, tmp_path, monkeypatch, end
+):
+    """The system kills it, or it ends itself."""
+    (tmp_path / "real.py").write_text(child.PROBE.read_text())
+    (tmp_path / "stand_in.py").write_text(
+        f"import os, sys\nsys.path.insert(0, {str(tmp_path)!r})\nimport real\n"
+        "real.limited = lambda request, limit: (False, 'rlimit_data', 'out of memory', None)\n"
+        f"def peak(request):\n    {end}\nreal.peak = peak\nsys.exit(real.main(sys.argv[1]))\n"
+    )
+    monkeypatch.setattr(child, "PROBE", tmp_path / "stand_in.py")
+    speed = measure.measure_speed(graph, dataclasses.replace(PLAIN, memory_mb=2048.0), QUICK, inputs)
+    assert speed.fits_memory is False and speed.memory_limit_mb == 1536 and speed.peak_memory_mb is None
+    assert speed.memory_note == "run under 1536 MiB by RLIMIT_DATA (out of memory)"
+
+
+def test_another_failure_of_the_run_without_a_limit_is_an_error(monkeypatch, tmp_path):
+    monkeypatch.setattr(probe, "limited", lambda request, limit: (False, "rlimit_data", "out of memory", None))
+    monkeypatch.setattr(probe, "peak", lambda request: {}["no such key"])
+    with pytest.raises(KeyError):
+        probe.memory({"limit_mb": 100.0, "result": str(tmp_path / "result.json")})
 
 
 def test_a_control_group_that_does_not_hold_is_not_believed(graph, inputs, tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from compressor.config.run import MeasureSettings
-from compressor.devices import measure, meter_log, profiles
+from compressor.devices import child, energy, measure, meter_log, profiles
 from compressor.errors import DataError
 
 LOGS = Path(__file__).parent / "meter_logs"
@@ -117,7 +117,7 @@ def test_a_line_that_is_being_written_is_left_out(tmp_path: Path) -> None:
 
 def test_a_measurement_reads_the_log_that_is_written_meanwhile(graph, inputs, tmp_path, monkeypatch) -> None:
     """A meter that writes 3 watts while nothing else is said of energy here."""
-    monkeypatch.setitem(measure.ENERGY_SECONDS, "external", (0.5, 0.3))
+    monkeypatch.setitem(energy.ENERGY_SECONDS, "external", (0.5, 0.3))
     log, ended = tmp_path / "log.csv", threading.Event()
 
     def meter() -> None:
@@ -144,3 +144,32 @@ def test_a_measurement_reads_the_log_that_is_written_meanwhile(graph, inputs, tm
         measure.measure_speed(
             graph, here, MeasureSettings(runs=1, rounds=1, meter_log=str(tmp_path / "none.csv")), inputs
         )
+
+
+@pytest.mark.parametrize("line", ["", "{later},not a number\n"])
+def test_trouble_with_the_log_after_the_run_costs_the_energy_alone(graph, inputs, tmp_path, monkeypatch, line) -> None:
+    """The logger stopped, or wrote nonsense, while the model ran: a training may lie behind that."""
+    monkeypatch.setitem(energy.ENERGY_SECONDS, "external", (0.2, 0.1))
+    monkeypatch.setattr(meter_log, "LARGEST_GAP_S", 0.01)
+    log = tmp_path / "log.csv"
+    log.write_text(f"time,power_W\n{time.time() - 2:.3f},3.0\n{time.time() - 1:.3f},3.0\n")
+    real = meter_log.energy
+
+    def joined(path: Path, run: dict[str, float]) -> dict[str, float | str]:
+        path.write_text(path.read_text() + line.format(later=time.time()))
+        return real(path, run, patience_s=0)
+
+    monkeypatch.setattr(meter_log, "energy", joined)
+    here = profiles.with_threads(profiles.load("host", [CONF]), 1)
+    settings = MeasureSettings(warmup=0, runs=1, rounds=1, meter_log=str(log))
+    speed = measure.measure_speed(graph, here, settings, inputs)
+    assert speed.energy_mj is None and speed.p50_ms > 0 and speed.energy_run["calls"] >= 1
+    assert speed.energy_note.startswith("not measured: ") and "log.csv" in speed.energy_note
+
+
+def test_what_is_no_log_at_all_is_said_before_anything_is_measured(graph, inputs, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(child.LocalPlace, "run_probe", lambda *_, **__: pytest.fail("it was measured"))
+    here = profiles.load("host", [CONF])
+    (tmp_path / "log.csv").write_text("time,humidity\n1,2\n")
+    with pytest.raises(DataError, match="no column for voltage and current"):
+        measure.measure_speed(graph, here, MeasureSettings(meter_log=str(tmp_path / "log.csv")), inputs)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from compressor.config.device import DeviceProfile, Identity, Provider
 from compressor.config.run import MeasureSettings
 from compressor.devices import child, measure, probe
 
@@ -126,20 +125,6 @@ def test_idle_is_told_apart(graph, inputs, tmp_path):
     assert (
         before <= answer["idle_started"] < answer["idle_ended"] <= answer["started"] < answer["ended"] < time.time() + 1
     )
-
-
-def test_a_meter_outside_gets_the_times_that_join_its_log(graph, inputs, monkeypatch):
-    import platform
-
-    profile = DeviceProfile(name="board", description="", providers=[Provider(name="CPUExecutionProvider")],
-                            identity=Identity(machine=[platform.machine()]), threads=1, power="none")  # fmt: skip
-    monkeypatch.setitem(measure.ENERGY_SECONDS, "external", (0.2, 0.1))
-    object.__setattr__(profile, "power", "um25c")
-    speed = measure.measure_speed(graph, profile, MeasureSettings(warmup=0, runs=1, rounds=1), inputs)
-    run = speed.energy_run
-    assert speed.energy_mj is None and "join its log" in speed.energy_note
-    assert run["ended"] - run["started"] >= 0.2 and run["calls"] >= 1
-    assert run["idle_started"] < run["idle_ended"] <= run["started"]
 
 
 def test_energy_is_not_measured_elsewhere_or_without_a_meter(graph, inputs, elsewhere):

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from compressor import describe
 from compressor.devices import host, identity, profiles
 from compressor.errors import RequestError, UnknownNameError
 from compressor.processor import cpu_flags
@@ -148,6 +149,48 @@ def test_every_line_of_an_identity_must_hold(lines):
     values = {"name": "x", "description": "x", "providers": ["CPUExecutionProvider"]}
     assert identity.is_this_machine(profiles.resolve({**values, "identity": here}, where="test"))
     assert not identity.is_this_machine(profiles.resolve({**values, "identity": {**here, **lines}}, where="test"))
+
+
+PI = {"machine": "aarch64", "cpu": "Raspberry Pi 4 Model B Rev 1.4", "flags": ["asimd"],
+      "board": "Raspberry Pi 4 Model B Rev 1.4", "paths": []}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "memory_mb", "difference", "shown"),
+    [
+        ("raspberry_pi_4_4gb", 3792, None, "raspberry_pi_4_4gb (Raspberry Pi 4 Model B Rev 1.4)"),
+        ("raspberry_pi_4_4gb", 1848, "expected 4096 MiB of memory, found 1848 MiB", None),
+        ("raspberry_pi_4_2gb", 7812, None, "raspberry_pi_4_2gb (Raspberry Pi 4 Model B Rev 1.4, 7812 MiB)"),
+        ("raspberry_pi_4_2gb", None, None, "raspberry_pi_4_2gb (Raspberry Pi 4 Model B Rev 1.4)"),
+    ],
+)
+def test_boards_of_one_name_are_told_by_their_memory(name, memory_mb, difference, shown):
+    profile, facts = profiles.load(name, [CONF]), {**PI, "memory_mb": memory_mb}
+    assert identity.mismatch(profile, facts) == difference
+    if shown:
+        assert identity.named(profile, facts) == shown
+
+
+def test_memory_is_compared_without_a_boards_name_and_here_too(monkeypatch):
+    values = {"name": "x", "description": "x", "providers": ["CPUExecutionProvider"], "memory_mb": 4096.0}
+    profile = profiles.resolve({**values, "identity": {"machine": [platform.machine()]}}, where="test")
+    name = host.board() or host.cpu_model()
+    for memory_mb, measured_on in (
+        (1848, f"this machine ({host.cpu_model()}), not x"),
+        (3792, f"x ({name})"),
+        (7812, f"x ({name}, 7812 MiB)"),
+    ):
+        monkeypatch.setattr(host, "memory_mb", lambda found=memory_mb: found)
+        assert identity.measured_on(profile) == measured_on
+    monkeypatch.setattr(host, "memory_mb", lambda: 1848)
+    assert "none: expected 4096 MiB of memory, found 1848 MiB." in describe.this_machine(profile)
+
+
+def test_a_path_that_is_not_there_is_what_tells_a_machine_apart():
+    profile = profiles.load("cuda_server", [CONF])
+    facts = {"machine": "x86_64", "cpu": "", "flags": [], "board": None, "memory_mb": 9999}
+    assert identity.mismatch(profile, {**facts, "paths": []}) == "there is no /dev/nvidia0"
+    assert identity.mismatch(profile, {**facts, "paths": ["/dev/nvidia0"]}) is None
 
 
 def test_description_of_the_machine_names_neither_host_nor_folders():
