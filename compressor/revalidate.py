@@ -149,7 +149,7 @@ def require_place(target: Path, *, overwrite: bool) -> None:
         )
     if there and not overwrite:
         raise ArtifactExistsError(
-            f"{target} holds figures already: add overwrite=true to replace them, or write elsewhere with output=FOLDER."
+            f"{target} holds figures already: overwrite=true replaces them, output=FOLDER writes elsewhere."
         )
 
 

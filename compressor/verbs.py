@@ -292,7 +292,8 @@ def _only_options(arguments: Arguments, *options: str) -> None:
 
 def _kept_at(settings: Sequence[str]) -> tuple[Path | None, bool, list[str]]:
     """The folder that figures taken anew go to, whether they may replace others there, and all other settings."""
-    given, others = {}, []
+    given: dict[str, str] = {}
+    others: list[str] = []
     for setting in settings:
         key, _, value = setting.partition("=")
         if key in ("output", "overwrite"):

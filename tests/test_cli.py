@@ -105,6 +105,9 @@ WRONG = [
     (["cache", "list", "--max-gb", "3"], "error: --max-gb means nothing to cache."),
     (["validate", "x", "~measure.runs"], "error: '~measure.runs' means nothing to validate: it takes device=NAME"),
     (["validate", "x", "data=files"], "error: 'data=files' means nothing to validate: it takes device=NAME"),
+    (["validate", "x", "output="], "error: output= names no folder: give output=FOLDER."),
+    (["validate", "x", "overwrite=true"], "error: 'overwrite' means nothing to validate without output=FOLDER."),
+    (["validate", "x", "output=y", "overwrite=maybe"], "error: overwrite=maybe is not possible: true or false."),
 ]
 
 

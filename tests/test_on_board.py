@@ -15,7 +15,7 @@ from compressor.artifact.manifest import read
 from compressor.errors import GateRefusedError, UnknownNameError, UnreachableError, WrongDeviceError
 from compressor.pipeline import run
 from compressor.progress import Silent
-from compressor.revalidate import revalidate
+from compressor.revalidate import keep, revalidate
 from compressor.validation import on_board
 from tests import sshd
 from tests.tiny import request
@@ -62,6 +62,7 @@ def test_figures_are_the_devices_own_and_name_nobody(artifact: Path, server) -> 
     verdicts = {verdict["name"]: verdict for verdict in manifest.gates}
     assert verdicts["max_latency_ms"]["judged"] and verdicts["max_latency_ms"]["passed"]
     assert verdicts["min_device_agreement"]["value"] == 100.0
+    assert verdicts["min_device_agreement"]["note"].startswith("answers of loopback (")
     check = manifest.board_check
     assert check["examples"] == 4 and check["same"] == 100.0 and check["max_abs"] < 1e-3
     assert check["metrics"] == check["metrics_here"]
@@ -70,13 +71,18 @@ def test_figures_are_the_devices_own_and_name_nobody(artifact: Path, server) -> 
         assert private not in text.replace('"board":', "")
 
 
-def test_an_artifact_is_measured_anew_there(artifact: Path, own: Path, server) -> None:
+def test_an_artifact_is_measured_anew_there(artifact: Path, own: Path, server, tmp_path: Path) -> None:
     found = revalidate(artifact, [*MEASURE, *BOARD], [str(own)], Silent())
     assert found.measured_on.startswith("loopback (")
     lines = {name: now for name, _, now in found.lines}
     assert lines["same answers on 4 examples"] == "100.0 %" and lines["fits 3072 MiB"] == "yes"
     found.require()
     assert server.left_behind() == []
+    keep(found, tmp_path / "anew")
+    manifest, text = read(tmp_path / "anew"), (tmp_path / "anew" / "manifest.json").read_text()
+    assert manifest.board is not None and manifest.speed["artifact"]["on_device"]
+    assert manifest.command == ["validate", str(artifact), *MEASURE]
+    assert sshd.ADDRESS not in text and sys.executable not in text
 
 
 def test_a_wrong_or_unreachable_board_ends_a_run_before_any_work(own: Path, tmp_path: Path, artifact: Path) -> None:

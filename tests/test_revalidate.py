@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from compressor.artifact.manifest import read
+from compressor.cli import main
 from compressor.devices import emulator
 from compressor.errors import DataError, DeviceError, RequestError, UnknownNameError
 from compressor.pipeline import run
@@ -80,6 +83,59 @@ def test_a_latency_that_is_another_one_now_is_told(artifact: Path) -> None:
     assert "then and now differ by" not in others
 
 
+def test_figures_taken_anew_are_a_run_that_report_gathers(
+    artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["validate", str(artifact), "device=raspberry_pi_4", *MEASURE]
+
+    assert main([*words, "output=anew"]) == 0
+
+    assert "written: anew" in capsys.readouterr().out and sorted(os.listdir("anew")) == ["manifest.json", "report.html"]
+    then, now = read(artifact), read(tmp_path / "anew")
+    assert now.device["name"] == "raspberry_pi_4" and now.request_key == then.request_key
+    assert now.command == words and now.metrics == then.metrics and now.files == {}
+    assert list(now.speed) == ["artifact"] and "not raspberry_pi_4" in now.speed["artifact"]["measured_on"]
+    assert [row.p50_ms for row in now.stages] == [None] * (len(then.stages) - 1) + [now.speed["artifact"]["p50_ms"]]
+    assert {one.name for one in now.measurements} >= {"accuracy", "size", "latency p50", "peak memory"}
+    assert main(["report", str(artifact), "anew", "output=all.html"]) == 0
+    with Path("runs.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert [line["device"] for line in lines] == ["host", "raspberry_pi_4"]
+    assert [line["measured"] for line in lines] == ["on the device", "other machine"]
+
+    assert main([*words, "output=anew"]) == 2
+    assert "anew holds figures already: overwrite=true replaces them" in capsys.readouterr().err
+    assert main([*words, "output=anew", "overwrite=true"]) == 0
+    assert read(tmp_path / "anew").command == words
+
+
+def test_figures_never_take_an_artifacts_place(
+    artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    for place, said in ((artifact, "which figures do not replace"), (tmp_path, "holds file, which figures do not"),
+                        (tmp_path / "file", "is a file")):  # fmt: skip
+        assert main(["validate", str(artifact), *MEASURE, f"output={place}", "overwrite=true"]) == 2
+        assert said in capsys.readouterr().err
+    assert (artifact / "model.onnx").is_file() and (tmp_path / "file").read_text() == "mine"
+
+
+def test_missed_gates_are_written_too(artifact: Path, tmp_path: Path) -> None:
+    file = artifact / "manifest.json"
+    kept = file.read_text()
+    content = json.loads(kept)
+    content["request"]["gates"]["max_size_mb"] = 0.001
+    try:
+        file.write_text(json.dumps(content))
+        assert main(["validate", str(artifact), *MEASURE, f"output={tmp_path / 'anew'}"]) == 3
+    finally:
+        file.write_text(kept)
+    verdicts = {gate["name"]: gate["passed"] for gate in read(tmp_path / "anew").gates}
+    assert verdicts["max_size_mb"] is False and verdicts["parity"] is True
+    assert "It misses its gates." in (tmp_path / "anew" / "report.html").read_text()
+
+
 def test_data_that_has_moved_can_be_named(artifact: Path, tmp_path: Path) -> None:
     dev = artifact.parents[2] / "dev.csv"
     moved = dev.rename(tmp_path / "moved.csv")
@@ -116,6 +172,9 @@ def test_answers_of_emulated_arm_cores(emulator_is_there: None, artifact: Path) 
     assert "emulation" not in found.measured_on and "not raspberry_pi_4" in found.measured_on
     verdicts = {verdict.name: verdict for verdict in found.verdicts}
     assert verdicts["min_device_agreement"].passed
+    assert (
+        "(answers of an emulation of cortex-a72 for raspberry_pi_4 (QEMU" in verdicts["min_device_agreement"].sentence()
+    )
 
 
 def test_a_run_keeps_answers_of_emulated_cores_and_no_times(emulator_is_there: None, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ if __name__ == "__main__":
     parser.add_argument("--encoder", required=True, help="checkpoint of a pre-trained encoder of six layers")
     parser.add_argument("--data", required=True, help="folder with goemotions, huric_2.1_en, wnut17 and uner_en_ewt")
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
-    parser.add_argument("--runs", nargs="+", help="<seed>-<fold> of huric (default: three seeds, five folds)")
+    parser.add_argument("--runs", nargs="+", help="<seed>-<fold> of huric (default: three seeds, three folds)")
     parser.add_argument("--work", default=".work/embedded")
     parser.add_argument("--device", default="host", help="profile that prices and advice are for")
     parser.add_argument("--profiles", nargs="+", help="of `study` (default: the eight boards)")

@@ -14,7 +14,7 @@ from text_sets import goemotions
 
 from compressor.config.run import DataSettings, TaskName
 
-FOLDS = 5
+FOLDS = 3
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Set:
 
 
 def _goemotions(folder: Path, work: Path, run: str) -> DataSettings:
-    return dataclasses.replace(goemotions(folder, work), max_train=16_000)
+    return dataclasses.replace(goemotions(folder, work), max_train=13_000)
 
 
 def _huric(folder: Path, work: Path, run: str) -> DataSettings:
@@ -84,19 +84,17 @@ SETS = {
             _goemotions,
             epochs=6.0,
             search=1_000,
-            budget=("advise.distill.epochs=3", "advise.grid.keep=[1.0]"),
+            budget=("advise.distill.epochs=3", "advise.grid.widths=[1.0,0.25]", "advise.grid.keep=[1.0]"),
         ),
         Set(
             "huric",
             "text-classification",
             _huric,
-            epochs=30.0,
+            epochs=16.0,
             search=100,
             budget=(
                 "advise.distill.epochs=12",
-                "advise.length_adaptive.epochs=6",
-                "advise.distill.batch_size=16",
-                "advise.length_adaptive.batch_size=16",
+                "advise.length_adaptive.epochs=5",
                 "advise.grid.layers=[1.0,0.5]",
                 "advise.grid.widths=[1.0,0.25]",
                 "advise.grid.keep=[1.0,0.8]",
@@ -111,8 +109,9 @@ SETS = {
             search=200,
             budget=(
                 "advise.distill.epochs=16",
-                "advise.length_adaptive.epochs=8",
-                "advise.grid.layers=[1.0,0.67,0.34]",
+                "advise.length_adaptive.epochs=5",
+                "advise.grid.layers=[1.0,0.34]",
+                "advise.grid.widths=[1.0,0.25]",
                 "advise.grid.keep=[1.0,0.8]",
             ),
         ),

@@ -126,7 +126,7 @@ def _section(name: str, work: Path) -> list[str]:
     points = [
         Point(one, "", float(np.mean(mean[one]["metric"])), float(np.median(mean[one]["p50_ms"]))) for one in names
     ]
-    several = f", means of {len(grids)} runs (3 seeds, 5 folds) with 95 % intervals" if len(grids) > 1 else ""
+    several = f", means of {len(grids)} runs (seeds and folds) with 95 % intervals" if len(grids) > 1 else ""
     noisy = sum(grid["rows"][one].get("steady") is False for grid in grids for one in names)
     lines = [f"{len(names)} candidates of {grids[0]['shapes']} trained shapes{several}; {noisy} prices whose rounds "
              "were further apart than 5 %. Those that none beats in both metric and latency, and the whole encoder:",

@@ -15,7 +15,7 @@ from compressor.advisor.requests import Question, command, said
 from compressor.advisor.rounds import Record
 from compressor.devices.speed import STEADY
 from compressor.disk import write_text
-from compressor.report.entry import Entry, Figure, Origin, State
+from compressor.report.entry import Entry, Figure, Origin, State, fits
 from compressor.report.page import render
 
 VERSION = 1
@@ -80,6 +80,7 @@ class Advice:
         for member in self.prices.priced:
             state, reason = self._state(member)
             final = self._final(member.name)
+            speed = _speed(member, final)
             found.append(
                 Entry(
                     name=member.name,
@@ -92,7 +93,8 @@ class Advice:
                     figures=self._figures(member),
                     command=command(self.question, member.candidate),
                     reason=reason,
-                    round_p50_ms=_rounds(member, final),
+                    round_p50_ms=tuple(speed.get("round_p50_ms") or ()),
+                    fits_memory=fits(speed),
                     manifest=final.manifest if final else None,
                 )
             )
@@ -187,7 +189,7 @@ class Advice:
             title=f"Advice: {request.task} on {request.data_name} for {request.device.name}",
             lead=self.sentences(),
             limits={_AXES[limit.name]: limit.value for limit in self.limits},
-            problems=[f"{name} cannot be made: {reason}" for name, reason in self.prices.impossible.items()],
+            problems=[f"{name} is left out: {reason}" for name, reason in self.prices.impossible.items()],
         )
         write_text(self.question.folder / "report.html", page)
         write_text(self.question.folder / "advice.json", self.to_json())
@@ -279,11 +281,11 @@ class Advice:
         }  # fmt: skip
 
 
-def _rounds(member: Priced, final: Final | None) -> Sequence[float]:
-    """The medians of the rounds in which the latency was measured that is shown."""
+def _speed(member: Priced, final: Final | None) -> Mapping[str, Any]:
+    """The `Speed` mapping of the figures that are shown; empty where they are predicted."""
     if final is not None and final.manifest is not None:
-        return Entry.from_manifest(final.manifest).round_p50_ms
-    return tuple((member.price.speed or {}).get("round_p50_ms") or ())
+        return final.manifest.speed.get("artifact", {})
+    return member.price.speed or {}
 
 
 def _out_of_memory(limit: Limit) -> str:

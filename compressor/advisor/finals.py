@@ -8,12 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compressor.advisor.limits import Limit, Values, missed
-from compressor.advisor.prices import Priced
+from compressor.advisor.prices import Priced, out_of_memory
 from compressor.advisor.requests import Question, own_words, write_recipe
 from compressor.artifact import manifest as manifests
 from compressor.artifact.manifest import Manifest
 from compressor.artifact.write import REFUSED
-from compressor.errors import ArtifactExistsError, CompressorError, DeviceError, GateRefusedError, StorageError
+from compressor.errors import (
+    ArtifactExistsError,
+    CompressorError,
+    DeviceError,
+    DeviceMemoryError,
+    GateRefusedError,
+    StorageError,
+)
 from compressor.pipeline import run
 from compressor.progress import Progress
 from compressor.report.entry import Entry
@@ -51,7 +58,8 @@ def run_final(question: Question, chosen: Priced, limits: Sequence[Limit], progr
 
     An artifact of the same name that an earlier advice with other limits made is replaced. Limits on latency and
     memory are held against the figures taken even where those are not the device's own; the run itself then calls them
-    not judged. Raises `StorageError` and `DeviceError`; other failures are the result.
+    not judged. Raises `StorageError` and, unless it runs out of memory, `DeviceError`; other failures are the
+    result.
     """
     write_recipe(question, chosen.candidate)
     request = build(own_words(question, chosen.candidate), config_dirs=[*question.config_dirs, str(question.folder)])
@@ -66,6 +74,8 @@ def run_final(question: Question, chosen: Priced, limits: Sequence[Limit], progr
         folder, refused = request.output / REFUSED / request.place, str(refusal)
         if not folder.is_dir():  # nothing to judge by: a teacher that has learnt nothing
             return Final(chosen.name, False, None, folder, refused)
+    except DeviceMemoryError:
+        return Final(chosen.name, False, None, folder, out_of_memory(request.device))
     except (StorageError, DeviceError):
         raise
     except CompressorError as error:

@@ -10,6 +10,8 @@ from typing import Any, Literal
 from compressor.advisor.candidates import Candidate
 from compressor.advisor.cost_model import CostModel
 from compressor.advisor.limits import Limit, Values
+from compressor.config.device import DeviceProfile
+from compressor.devices.identity import is_this_machine
 from compressor.request import Request
 from compressor.steps import Steps
 
@@ -86,13 +88,19 @@ class Prices:
     """All prices; `calibration` is None where every candidate was measured."""
 
     priced: Sequence[Priced]
-    impossible: Mapping[str, str]  # candidates that cannot be made, and why
+    impossible: Mapping[str, str]  # candidates without a price, and why
     calibration: Calibration | None
     margin: float  # share by which a predicted figure may be off
     measured_on: str
     on_device: bool
     baseline_mb: float | None  # memory of the runtime before it loads a model
     length: int  # tokens of the measured input
+
+
+def out_of_memory(device: DeviceProfile) -> str:
+    """Why a candidate whose graph could be made has no price, or no full run, by where it would be measured."""
+    on_device = device.host is not None or is_this_machine(device)
+    return f"ran out of memory on {'the device' if on_device else 'this machine'}"
 
 
 def borderline(prices: Mapping[str, Price], limits: Sequence[Limit], margin: float) -> list[str]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shutil
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,12 +16,13 @@ from compressor.advisor import cost_model
 from compressor.advisor.features import memory_features, size_parts, time_features
 from compressor.advisor.graphs import Graphs
 from compressor.advisor.limits import Limit
-from compressor.advisor.prices import Calibration, Item, Price, Priced, Prices, borderline
+from compressor.advisor.prices import Calibration, Item, Price, Priced, Prices, borderline, out_of_memory
 from compressor.advisor.settings import AdviseSettings
 from compressor.cache import Cache, make_key
 from compressor.config.run import TEXT_TASKS, TaskName
 from compressor.config.schema import to_mapping
 from compressor.devices import host, inputs, measure
+from compressor.devices.place import place_for
 from compressor.errors import ExportError, FusionError, PassError, RequestError, StorageError
 from compressor.foretell import final_config, refuse_the_impossible
 from compressor.models import checkpoint as checkpoints
@@ -33,6 +34,8 @@ from compressor.stages.context import Checkpoint
 
 VERSION = 1
 """Raised when prices are taken otherwise."""
+_OF_BOARD = ("machine", "cpu", "board", "cores", "flags", "memory_mb", "onnxruntime")
+"""What a board says of itself that its prices depend on."""
 
 
 def shape_config(request: Request, teacher: Mapping[str, Any], task: TaskName) -> dict[str, Any]:
@@ -58,19 +61,20 @@ class Pricer:
         self.cache = cache
         self.progress = progress
         self.length = length
-        self.failed: dict[str, str] = {}  # candidates whose graph cannot be made, and why
+        self.failed: dict[str, str] = {}  # candidates that cannot be made or do not run, and why
 
     def measured(self, items: Sequence[Item]) -> dict[str, Price]:
         """Prices by name, all that are not known yet measured in one go, in turn.
 
-        A candidate whose graph cannot be made has none; `failed` says why. Raises `DeviceError` where the device
-        cannot be reached or a graph does not run.
+        A candidate whose graph cannot be made, or that runs out of memory, has none; `failed` says why. Raises
+        `DeviceError` where the device cannot be reached or a graph does not run for another reason.
         """
+        items = [item for item in items if item.name not in self.failed]
         keys = {item.name: self._key(item) for item in items}
         unknown = [item for item in items if self.cache.find(keys[item.name]) is None]
         if unknown:
             for name, found in self.measured_anew(unknown).items():
-                self.cache.get_or_make(keys[name], f"price of {name}", partial(_known, found))
+                self.cache.get_or_make(keys[name], f"price of {name}", functools.partial(_known, found))
         prices = {}
         for item in items:
             if item.name in self.failed:
@@ -154,9 +158,22 @@ class Pricer:
                 "length": self.length,
                 "dial": self.request.dial,
                 "opset": self.request.opset,
-                "host": host.describe(),
+                "host": self._machine,
             },
         )
+
+    @functools.cached_property
+    def _machine(self) -> dict[str, Any]:
+        """What prices depend on of the machine that they are taken on: all of this one, or what a board says of itself.
+
+        This machine makes a board's graphs, so that its libraries count there too.
+        """
+        profile = self.request.device
+        if profile.host is None:
+            return host.describe()
+        with place_for(profile) as place:
+            facts = place.facts or {}
+        return {**{name: facts.get(name) for name in _OF_BOARD}, "libraries": host.versions()}
 
     def _measure(self, items: Sequence[Item], folder: Path) -> dict[str, dict[str, Any]]:
         settings = self.request.measure
@@ -184,8 +201,14 @@ class Pricer:
                     rows.append(measure.Row(item.name, kept, given, made.keep))
                 shutil.rmtree(work)
             speeds = measure.measure_many(
-                rows, self.request.device, settings, on_step=lambda name: bar.advance(note=name)
+                rows,
+                self.request.device,
+                settings,
+                on_step=lambda name: bar.advance(note=name),
+                may_fail=[row.name for row in rows],
             )
+            reason = out_of_memory(self.request.device)
+            self.failed |= {row.name: reason for row in rows if row.name not in speeds}
             sizes = {row.name: row.model_path.stat().st_size for row in rows}
         return {name: {"speed": speed.to_mapping(), "size_bytes": sizes[name]} for name, speed in speeds.items()}
 
@@ -204,7 +227,8 @@ def price_all(items: Sequence[Item], impossible: Mapping[str, str], limits: Sequ
         _require(known, pricer.failed)
         calibration = pricer.calibrate([item for item in items if item.name in known], known)
         margin = max(settings.margin, calibration.margin)
-        prices = known | {item.name: pricer.predicted(item, calibration) for item in items if item.name not in known}
+        others = [item for item in items if item.name not in known and item.name not in pricer.failed]
+        prices = known | {item.name: pricer.predicted(item, calibration) for item in others}
         near = borderline(prices, limits, margin)[: settings.measured]
         prices |= pricer.measured([item for item in items if item.name in near])
     _require(prices, pricer.failed)
@@ -233,7 +257,7 @@ def _known(notes: dict[str, Any], output: Path, work: Path) -> dict[str, Any]:
 
 def _require(there: Sequence[Item] | Mapping[str, Price], reasons: Mapping[str, str]) -> None:
     if not there:
-        raise RequestError(f"no candidate of the grid can be made: {next(iter(reasons.values()))}")
+        raise RequestError(f"no candidate of the grid has a price: {next(iter(reasons.values()))}")
 
 
 def _random_checkpoint(item: Item, folder: Path) -> Checkpoint:

@@ -83,7 +83,7 @@ def ask(words: Sequence[str], config_dirs: Sequence[str] = ()) -> Question:
         rest.append("export_each_stage=false")
     base = build([_BASE, *rest], config_dirs=config_dirs)
     settings = _settings(own)
-    _check_limits(base.gates)
+    _check_limits(base.gates, settings)
     first = [word for word in rest if not word.startswith(("output=", "overwrite="))]
     return Question(_with_teachers(base, settings), settings, [*first, f"output={base.output}"], list(config_dirs))
 
@@ -163,11 +163,16 @@ def _check_once(words: Sequence[str]) -> None:
             raise RequestError(f"{name} is given twice, {given[key]} and {value}: which is it?")
 
 
-def _check_limits(gates: GateSettings) -> None:
+def _check_limits(gates: GateSettings, settings: AdviseSettings) -> None:
     if gates.min_metric is not None and gates.min_metric > 100:
         raise RequestError(f"min_metric = {gates.min_metric:g} is above 100 points, which no model reaches.")
     if gates.min_metric is None and all(getattr(gates, name) is None for name in LIMITS):
         raise RequestError(f"advise needs a limit to hold candidates against: {', '.join(LIMITS)}.")
+    if settings.prefer == "latency" and gates.min_metric is None and gates.max_metric_drop is None:
+        raise RequestError(
+            "advise.prefer=latency would recommend the fastest candidate whatever it answers: give min_metric=POINTS "
+            "(or gates.max_metric_drop=POINTS) with it, or leave it out."
+        )
 
 
 def _with_teachers(base: Request, settings: AdviseSettings) -> list[Request]:

@@ -123,7 +123,7 @@ def has_head(path: str | Path, task: Task) -> bool:
 
 
 def require_head(path: str | Path, task: Task) -> None:
-    """Raise `CheckpointError` for a checkpoint without a head for the task, or with one for other labels; reads no weight."""
+    """Raise `CheckpointError` for a checkpoint without a head for the task, or with one for other labels."""
     folder = locate(path)
     if not has_head(folder, task):
         raise CheckpointError(f"{folder} has no head for {task.name}: fine-tune it for this task first.")

@@ -143,7 +143,7 @@ class Entry:
         return tuple(self.command[:1]) == ("validate",)
 
     def origin_of(self, measured_on: str | None) -> Origin:
-        """Where a step's time comes from, by the words that say it: where the run's does, or the device's name first."""
+        """Where a step's time comes from, by its words: those of the run, or with the name of the device first."""
         own = self.figures.get("p50_ms")
         if own is not None and measured_on in (None, own.where):
             return own.origin

@@ -278,8 +278,11 @@ def _axis(axis: Axis) -> dict[str, Any]:
 
 
 def _columns(entries: Sequence[Entry]) -> list[str]:
-    """Figures that at least one entry has, in the order of `FIGURES`."""
-    return [name for name in FIGURES if any(name in entry.figures for entry in entries)]
+    """Figures that at least one entry has or should have, in the order of `FIGURES`."""
+    there = {name for entry in entries for name in entry.figures}
+    if any(entry.fits_memory is False for entry in entries):
+        there.add("peak_memory_mb")  # of one that was killed there is no figure, but it must be said
+    return [name for name in FIGURES if name in there]
 
 
 def _noted(name: str, figure: Figure, entry: Entry | None = None) -> bool:

@@ -24,7 +24,7 @@ from compressor.progress import Silent
 from compressor.stages.context import Checkpoint
 from compressor.stages.distill.settings import StudentSettings
 from compressor.stages.distill.shape import student_config
-from compressor.stages.registry import STAGES
+from compressor.stages.registry import REASONS, STAGES
 from tests.models.conftest import make_inputs
 from tests.models.test_widths import run
 from tests.stages.distill.conftest import make_context, make_tokenizer, model_config, tiny_task
@@ -169,7 +169,8 @@ def test_stages_that_need_transformer_layers_refuse_them(kind: Any) -> None:
     name = "recurrent" if isinstance(kind, Recurrent) else "convolutional"
     structure = Structure(**{name: kind})
     assert structure.with_layers([0]) == structure
-    works = {"finetune", "distill", "prune_vocabulary"}
+    works = {"finetune", "distill", "prune_vocabulary", "factorize_embeddings"}
+    assert all(stage in REASONS[name] for stage in works)
     for spec in STAGES.values():
         if spec.name in works:
             spec.check_structure(structure, spec.name)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
+from compressor.artifact.manifest import DepthSetting, Halves, Manifest, read
 from compressor.cli import main
 from compressor.report.gather import gather
 from tests.report.made import manifest, put, without
@@ -145,3 +149,101 @@ def test_the_page_of_an_artifact_is_not_written_over(tmp_path: Path, capsys: pyt
     put(tmp_path / "a", manifest())
     assert main(["report", str(tmp_path), f"output={tmp_path / 'a' / 'report.html'}"]) == 2
     assert "holds a run of its own" in capsys.readouterr().err
+
+
+NEWER = [
+    (), ("measurements", 0), ("stages", 1), ("dial",), ("dial", "settings", 0), ("dial", "examples", 0), ("depth",),
+    ("depth", "early", 0), ("depth", "late", 0), ("depth", "settings", 0), ("halves",),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("place", NEWER, ids=str)
+def test_a_manifest_with_entries_of_a_newer_version_is_shown(tmp_path: Path, place: tuple[str | int, ...]) -> None:
+    made = manifest()
+    assert made.depth is not None
+    depth = dataclasses.replace(made.depth, settings=[DepthSetting(setting=2.0, metric=88.0, mean_blocks=3.1)])
+    halves = Halves(layers=3, of_layers=6, separator=102, first_tokens=30, max_abs=0.0, same=1.0, examples=9)
+    put(tmp_path / "a", without(made, depth=depth, halves=halves))
+    file = tmp_path / "a" / "manifest.json"
+    values = part = json.loads(file.read_text())
+    for key in place:
+        part = part[key]
+    part["surprise"] = [1]
+    file.write_text(json.dumps(values))
+
+    assert main(["report", str(tmp_path), f"output={tmp_path / 'all.html'}"]) == 0
+    assert read(tmp_path / "a") == dataclasses.replace(made, depth=depth, halves=halves)
+
+
+def test_a_manifest_under_another_name_is_read_itself(tmp_path: Path) -> None:
+    put(tmp_path, manifest("minilm"))
+    for name, seed in (("one", 1), ("two", 2)):
+        (tmp_path / f"{name}.json").write_text(manifest("int8", seed=seed).to_json())
+
+    found = gather([tmp_path / "one.json", tmp_path / "two.json"])
+
+    assert [entry.recipe for entry in found.entries] == ["int8", "int8"]
+    assert [entry.folder for entry in found.entries] == [str(tmp_path / "one.json"), str(tmp_path / "two.json")]
+
+
+def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "good", manifest())
+    put(tmp_path / "locked", manifest("int8"))
+    real = os.scandir
+
+    def scandir(folder: str) -> object:
+        if Path(folder).name == "locked":
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return real(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    found = gather([tmp_path])
+
+    assert [entry.recipe for entry in found.entries] == ["minilm"]
+    assert found.problems == [f"{tmp_path / 'locked'} cannot be read: Permission denied."]
+
+
+def on(machine: str, recipe: str = "minilm", device: str = "host", *, on_device: bool = True) -> Manifest:
+    """A run whose figures were taken on a machine of that name."""
+    made = manifest(recipe, device, on_device=on_device)
+    where = f"{device} ({machine})" if on_device else f"this machine ({machine}), not {device}"
+    artifact = {**made.speed["artifact"], "measured_on": where}
+    return without(made, host={"cpu": machine}, speed={**made.speed, "artifact": artifact})
+
+
+def test_devices_of_one_name_on_several_machines_are_told_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = [on("a laptop"), on("a server"), on("a server", "int8", "jetson", on_device=False),
+            on("Orin Nano", "int8", "jetson"), on("a Pi", "int8", "raspberry_pi_4")]  # fmt: skip
+    for place, one in enumerate(made):
+        put(tmp_path / str(place), one)
+    assert main(["report", str(tmp_path), f"output={tmp_path / 'all.html'}"]) == 0
+
+    lines = list(csv.DictReader((tmp_path / "runs.csv").open()))
+    assert [line["device"] for line in lines] == [
+        "host (a laptop)", "host (a server)", "jetson (measured on a server)", "jetson (Orin Nano)", "raspberry_pi_4",
+    ]  # fmt: skip
+    assert [line["measured_on"] for line in lines] == [
+        "host (a laptop)", "host (a server)", "this machine (a server), not jetson", "jetson (Orin Nano)",
+        "raspberry_pi_4 (a Pi)",
+    ]  # fmt: skip
+    assert [line["name"] for line in lines] == ["minilm", "minilm", "int8", "int8", "int8"]
+    assert "host (a laptop)" in capsys.readouterr().out and "host (a laptop)" in (tmp_path / "all.html").read_text()
+
+
+def test_what_does_not_fit_the_devices_memory_is_marked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, fits, peak in (("small", True, 300.0), ("large", False, 1900.0), ("killed", False, None)):
+        made = manifest(name)
+        artifact = {**made.speed["artifact"], "fits_memory": fits, "peak_memory_mb": peak}
+        put(tmp_path / name, without(made, speed={**made.speed, "artifact": artifact}))
+    put(tmp_path / "untried", manifest("untried"))
+    assert main(["report", str(tmp_path), f"output={tmp_path / 'all.html'}"]) == 0
+
+    lines = {line["name"]: line for line in csv.DictReader((tmp_path / "runs.csv").open())}
+    assert {name: line["fits_memory"] for name, line in lines.items()} == {
+        "small": "yes", "large": "no", "killed": "no", "untried": "",
+    }  # fmt: skip
+    page = (tmp_path / "all.html").read_text()
+    assert page.count('<small class="warn">does not fit</small>') == 2
+    assert page.count('"fits":false') == 2 and "1900 does not fit" in capsys.readouterr().out

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from compressor.artifact.manifest import StageRow
+from compressor.artifact.manifest import Manifest, StageRow
 from compressor.report import details
 from compressor.report.entry import Entry, Figure
 from compressor.report.page import _fixed, render, render_run, why_not
@@ -109,6 +109,44 @@ def test_where_figures_come_from() -> None:
     there = Entry.from_manifest(manifest(on_device=False)).figures
     assert (here["p50_ms"].origin, there["p50_ms"].origin, there["size_mb"].origin) == ("device", "host", "file")
     assert "energy_mj" in here and "energy_mj" not in there
+
+
+def test_times_of_steps_and_settings_that_are_not_the_devices_are_marked() -> None:
+    def marks(made: Manifest) -> list[dict[str, str]]:
+        return [point["from"] for point in data_of(render_run(made))["points"]]
+
+    assert marks(manifest()) == [{}] * 6
+    assert marks(manifest(on_device=False)) == [{"p50_ms": "other machine"}] * 6
+    made = manifest(on_device=False)  # measured anew on the device: the dial's times are still those of then
+    anew = {**made.speed["artifact"], "on_device": True, "measured_on": "host (another processor)"}
+    stages = [dataclasses.replace(row, p50_ms=None, measured_on=None) for row in made.stages[:-1]]
+    last = dataclasses.replace(made.stages[-1], measured_on="host (another processor)")
+    there = without(made, speed={"artifact": anew}, stages=[*stages, last])
+    assert marks(there) == [{}, {}, {}] + [{"p50_ms": "other machine"}] * 3
+
+
+def test_what_does_not_fit_is_said_of_a_single_run() -> None:
+    made = manifest()
+    artifact = {**made.speed["artifact"], "fits_memory": False}
+    page = render_run(without(made, speed={"artifact": artifact}))
+    assert "does not fit the device" in page and "does not fit" not in render_run(made)
+    killed = render_run(without(made, speed={"artifact": {**artifact, "peak_memory_mb": None}}))
+    assert "It does not run in the memory that the device has for it." in killed
+
+
+def test_a_gate_says_whose_answers_it_judged() -> None:
+    made = manifest()
+    gate = {"name": "min_device_agreement", "limit": 95.0, "value": 80.0, "unit": "%", "judged": True, "passed": False,
+            "note": "answers of an emulation of cortex-a72"}  # fmt: skip
+    refused = Entry.from_manifest(without(made, gates=[gate]))
+    assert refused.reason == "min_device_agreement: 80, limit 95 % (answers of an emulation of cortex-a72)"
+
+
+def test_figures_that_were_taken_anew_name_no_artifact() -> None:
+    made = manifest(refused=True)
+    assert "No artifact was written." in render_run(made)
+    page = render_run(without(made, command=["validate", "DIR", "device=host"]))
+    assert "No artifact was written." not in page and "It misses its gates." in page and "To measure it:" in page
 
 
 def test_what_others_wrote_is_text() -> None:

@@ -80,3 +80,13 @@ def test_require_device_is_an_error_elsewhere_and_quiet_on_it():
 def test_a_speed_gate_without_a_figure_is_a_device_error():
     with pytest.raises(DeviceError, match="gates.max_memory_mb is set, but it could not be measured on jetson"):
         gates.judge(ALL, dataclasses.replace(FACTS, peak_memory_mb=None), True)
+
+
+@pytest.mark.parametrize("same", [99.0, 60.0])
+def test_whose_answers_were_compared_is_noted(same):
+    where = "an emulation of cortex-a72 for raspberry_pi_4 (QEMU 7)"
+    verdict = by_name(ALL, dataclasses.replace(FACTS, device_agreement=same, answers_from=where))[
+        "min_device_agreement"
+    ]
+    assert verdict.passed is (same > 95) and verdict.note == f"answers of {where}"
+    assert verdict.sentence().endswith(f"(answers of {where})")

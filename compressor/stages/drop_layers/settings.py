@@ -16,6 +16,7 @@ class DropLayersSettings:
     keep: Pattern | list[Whole] = "every_other"  # or the layers themselves, counted from 0
     layers: Count | None = None  # how many stay; None: half of them, rounded up (or as many as are listed)
     importance: Literal["cosine", "loss"] = "cosine"  # how far a layer turns its input, or what leaving it out costs
+    one_by_one: bool = True  # judge the others anew after each layer that goes; false: all at once, which costs less
     samples: Count = 256  # training examples that `keep: importance` is measured on
 
     def reads(self) -> tuple[str, ...]:

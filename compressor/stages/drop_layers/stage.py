@@ -14,15 +14,14 @@ from typing import TypeVar
 from torch import nn
 
 from compressor.models import checkpoint as checkpoints
-from compressor.models.families import Family, family_of
+from compressor.models.families import Family, family_of, family_of_model
 from compressor.models.structure import Structure
 from compressor.models.weights import read_weights
 from compressor.stages.context import Checkpoint, StageContext
-from compressor.stages.drop_layers.importance import loss_without, turning
+from compressor.stages.drop_layers.importance import loss_without, most_important, turning
 from compressor.stages.drop_layers.selection import kept_layers
 from compressor.stages.drop_layers.settings import DropLayersSettings
 from compressor.stages.drop_layers.shape import shape
-from compressor.training.ranking import best
 from compressor.training.sample import sample_batches
 
 T = TypeVar("T")
@@ -43,7 +42,7 @@ def run(checkpoint: Checkpoint, settings: DropLayersSettings, context: StageCont
     # Loaded in any case, so that nothing of a damaged checkpoint goes on.
     model = checkpoints.load(checkpoint.path, context.task, new_head=not _needs_head(settings))
     if settings.keep == "importance":
-        kept = best(layer_importance(model, settings, context, checkpoint), len(kept))
+        kept = important_layers(model, settings, context, checkpoint, len(kept))
         settings = dataclasses.replace(settings, keep=kept, layers=None)
     smaller = {**shape(config, {}, settings), "dtype": "float32"}
     smaller.pop("torch_dtype", None)
@@ -53,15 +52,20 @@ def run(checkpoint: Checkpoint, settings: DropLayersSettings, context: StageCont
     return Checkpoint(context.output, checkpoint.key)
 
 
-def layer_importance(
-    model: nn.Module, settings: DropLayersSettings, context: StageContext, checkpoint: Checkpoint
-) -> list[float]:
-    """How much the model would miss each layer, the more the higher."""
+def important_layers(
+    model: nn.Module, settings: DropLayersSettings, context: StageContext, checkpoint: Checkpoint, count: int
+) -> list[int]:
+    """Indices of the `count` layers that the model would miss most."""
     tokenizer = checkpoints.load_tokenizer(checkpoint.path)
     batches = sample_batches(context, tokenizer, settings.samples, title="drop_layers")
-    if settings.importance == "cosine":
-        return turning(model, batches)
-    return loss_without(model, batches, context.task)
+
+    def judge(left: Sequence[int]) -> list[float]:
+        if settings.importance == "cosine":
+            return turning(model, batches, left)
+        return loss_without(model, batches, context.task, left)
+
+    layers = len(family_of_model(model).layers_of(model))
+    return most_important(judge, layers, count, one_by_one=settings.one_by_one)
 
 
 def _needs_head(settings: DropLayersSettings) -> bool:

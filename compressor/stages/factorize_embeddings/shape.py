@@ -39,8 +39,8 @@ def with_rank(config: dict[str, Any], rank: int) -> dict[str, Any]:
     structure = Structure.from_config(config)
     if structure.sparse is not None and structure.sparse.embeddings:
         raise RequestError(
-            "factorize_embeddings: prune_weights has set many of the word embeddings to zero, and a product of two factors "
-            "has none of these zeros: put factorize_embeddings in front of prune_weights, or prune with embeddings: false."
+            "factorize_embeddings: prune_weights has set many numbers of the word embeddings to zero, and a product of "
+            "two factors has none of these zeros: put factorize_embeddings in front, or prune with embeddings: false."
         )
     if rank > largest_rank(words, width):
         raise RequestError(

@@ -29,7 +29,7 @@ def shape(config: dict[str, Any], teacher: dict[str, Any], settings: LowRankSett
     spread: here as if all singular values were alike.
 
     Raises:
-        RequestError: A rule from which no matrix gains, or a rank that is larger than one of them, or than it has already.
+        RequestError: A rule from which no matrix gains, or a rank that one of them is too small for or has already.
     """
     matrices = chosen_matrices(config, settings)
     if settings.weighting != "none" and Structure.from_config(config).adaptive_depth is not None:
@@ -71,8 +71,8 @@ def fixed_ranks(matrices: Mapping[str, Matrix], settings: LowRankSettings) -> di
             )
         if matrix.rank is not None and ranks[name] >= matrix.rank:
             raise RequestError(
-                f"low_rank: '{name}' is a product of rank {matrix.rank} already, and rank {ranks[name]} is no less: ask "
-                "for less, or name the matrices that are whole by `modules`."
+                f"low_rank: '{name}' is a product of rank {matrix.rank} already, and rank {ranks[name]} is no less: "
+                "ask for less, or name the matrices that are whole by `modules`."
             )
     return ranks
 

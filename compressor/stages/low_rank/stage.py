@@ -1,8 +1,8 @@
 """The stage `low_rank`: linear layers of the encoder as products of two smaller ones, by singular values.
 
-Plain (Noach and Goldberg 2020); weighted by squared gradients (FWSVD, Hsu et al. 2022); or whitened by the covariance of
-each layer's inputs, so that the error of its outputs is the least possible (DRONE, Chen et al. 2021; SVD-LLM, Wang et
-al. 2024). In the last case the bias takes up the mean of the error. Nothing is trained: put `distill` or `finetune`
+Plain (Noach and Goldberg 2020); weighted by squared gradients (FWSVD, Hsu et al. 2022); or whitened by the covariance
+of each layer's inputs, so that the error of its outputs is the least possible (DRONE, Chen et al. 2021; SVD-LLM, Wang
+et al. 2024). In the last case the bias takes up the mean of the error. Nothing is trained: put `distill` or `finetune`
 behind it.
 """
 
@@ -76,7 +76,7 @@ def _tell_unchanged(names: Collection[str], total: int, context: StageContext) -
         counts = Counter(re.sub(r"\.\d+\.", ".*.", name) for name in sorted(names))
         listed = ", ".join(f"{pattern} ({count})" for pattern, count in counts.items())
         context.progress.line(
-            f"low_rank: {len(names)} of {total} matrices stay as they are, as their factors would be no smaller: {listed}"
+            f"low_rank: {len(names)} of {total} matrices stay as they are, as factors would be no smaller: {listed}"
         )
 
 

@@ -19,22 +19,21 @@ from compressor.models.sub_network import sub_network
 from compressor.stages.context import Checkpoint
 from compressor.stages.distill.losses import class_logits
 from compressor.stages.distill.parts import Shape
-from compressor.stages.drop_layers.settings import DropLayersSettings
-from compressor.stages.drop_layers.shape import shape as shape_of_layers
 from compressor.stages.dynabert import stage as dynabert
 from compressor.stages.dynabert.lessons import lessons
 from compressor.stages.dynabert.settings import DynabertSettings
 from compressor.stages.dynabert.shape import shape
 from compressor.stages.dynabert.sizes import layers_at, widths_at
-from compressor.stages.take_size import stage as take_size
+from compressor.stages.registry import STAGES, stage_spec
 from compressor.stages.take_size.settings import TakeSizeSettings
 from compressor.stages.take_size.shape import shape as shape_of_size
 from compressor.training import collate
 from compressor.training.importance import importance
 from tests.models.conftest import FAMILY_NAMES, make_inputs
 from tests.models.test_widths import run as run_graph
-from tests.stages.distill.conftest import make_checkpoint, make_context, make_examples, tiny_task
+from tests.stages.distill.conftest import make_checkpoint, make_context, make_examples, model_config, tiny_task
 
+take_size = stage_spec("take_size").load_run()
 QUICK: dict[str, Any] = {"max_steps": 2, "batch_size": 4, "learning_rate": 1e-3, "samples": 8}
 
 
@@ -82,7 +81,7 @@ def test_a_part_that_runs_is_the_part_that_is_cut_out(tmp_path: Path, model_type
         expected = model(input_ids=ids, attention_mask=mask, **whole).logits
     assert torch.equal(model(input_ids=ids, attention_mask=mask, **whole).logits, before)
     assert not torch.allclose(expected, before)
-    result = take_size.run(source, TakeSizeSettings(width=0.5, depth=0.67), make_context(tmp_path, task, source))
+    result = take_size(source, TakeSizeSettings(width=0.5, depth=0.67), make_context(tmp_path, task, source))
     cut: Any = checkpoint.load(result.path, task)
     found = cut(input_ids=ids, attention_mask=mask, **({"keep": torch.ones(2)} if adaptive else {})).logits
     torch.testing.assert_close(found, expected)
@@ -123,7 +122,7 @@ def test_the_paper_in_two_steps(tmp_path: Path, task_name: str) -> None:
     assert Structure.from_config(config).is_stock and config["num_hidden_layers"] == 4
     settings = parse(DynabertSettings, {"widths": [1.0, 0.5], "depths": [1.0, 0.5]}, where="test")
     assert shape(checkpoint.read_config(first.path), {}, settings)["elastic"] == config["elastic"]
-    result = take_size.run(second, TakeSizeSettings(width=0.5, depth=0.5), make_context(tmp_path / "c", task, teacher))
+    result = take_size(second, TakeSizeSettings(width=0.5, depth=0.5), make_context(tmp_path / "c", task, teacher))
     small = checkpoint.read_config(result.path)
     assert small["num_hidden_layers"] == 2 and "elastic" not in small
     foretold = shape_of_size(config, {}, TakeSizeSettings(width=0.5, depth=0.5))
@@ -184,8 +183,54 @@ def test_sizes_that_were_not_trained_are_refused(tmp_path: Path) -> None:
         shape_of_size(config, {}, TakeSizeSettings(width=0.25))
     with pytest.raises(RequestError, match=r"depth = 0.5 was not trained; the model serves 1\."):
         shape_of_size(config, {}, TakeSizeSettings(width=0.5, depth=0.5))
-    assert sizes_of(shape_of_layers(config, {}, DropLayersSettings(layers=1))) is None
     with pytest.raises(RequestError, match="`hidden` needs equal widths, but the student's is 32 and the teacher's 64"):
         shape({**config, "elastic": None}, {**config, "hidden_size": 64}, DynabertSettings())
     with pytest.raises(CheckpointError, match="'elastic' must be a mapping"):
         sizes_of({"elastic": 3})
+
+
+def finetuned(folder: Path, source: Checkpoint, task: Any) -> Checkpoint:
+    """The checkpoint after a fine-tuning, as a run starts it."""
+    spec = stage_spec("finetune")
+    context = make_context(folder, task, source)
+    context.output.mkdir(parents=True)
+    return spec.load_run()(source, spec.load_settings()(max_steps=1, batch_size=4), context)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_sizes_are_served_until_another_stage_changes_the_model(name: str) -> None:
+    """Foretold of every stage that can have such a model; the three others train all sizes, or no part of them."""
+    config = {**model_config("bert", 4, 32, 4), "elastic": {"widths": [1.0, 0.5], "depths": [1.0]}}
+    wishes: dict[str, dict[str, Any]] = {
+        "prune_widths": {"heads": 0.5},
+        "low_rank": {"ratio": 0.5},
+        "factorize_embeddings": {"ratio": 0.5},
+        "adaptive_depth": {"method": "deebert"},
+    }
+    spec = stage_spec(name)
+    after = spec.load_shape()(config, config, spec.load_settings()(**wishes.get(name, {})))
+    assert (sizes_of(after) is not None) == (name in ("dynabert", "prune_vocabulary", "factorize_embeddings"))
+
+
+def test_a_size_that_was_trained_over_is_refused(tmp_path: Path) -> None:
+    task = tiny_task("text-classification")
+    teacher = make_checkpoint(tmp_path / "teacher", task)
+    whole = trained(tmp_path / "a", teacher, task, teacher)
+    later = finetuned(tmp_path / "b", whole, task)
+    config = checkpoint.read_config(later.path)
+    assert sizes_of(checkpoint.read_config(whole.path)) is not None and sizes_of(config) is None
+    with pytest.raises(RequestError, match="trained for one size alone"):
+        take_size(later, TakeSizeSettings(width=0.5), make_context(tmp_path / "c", task, teacher))
+
+
+def test_a_model_that_was_trained_over_is_rewired_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = tiny_task("text-classification")
+    teacher = make_checkpoint(tmp_path / "teacher", task)
+    whole = trained(tmp_path / "a", teacher, task, teacher)
+    later = finetuned(tmp_path / "b", whole, task)
+    rewired: list[str] = []
+    monkeypatch.setattr(dynabert, "rewire", lambda model, kind, *_: rewired.append(kind))
+    trained(tmp_path / "c", whole, task, teacher, importance="magnitude")
+    assert rewired == []
+    trained(tmp_path / "d", later, task, teacher, importance="magnitude")
+    assert rewired == ["magnitude"]

@@ -16,6 +16,7 @@ from compressor.models.kinds.low_rank import LowRankLinear, dense
 from compressor.models.matrices import Matrix, encoder_matrices
 from compressor.models.ranks import largest_rank, rank_of_ratio
 from compressor.models.structure import LowRank, Structure
+from compressor.progress import Silent
 from compressor.stages.low_rank import stage
 from compressor.stages.low_rank.moments import input_moments, squared_gradients
 from compressor.stages.low_rank.ranks import spread_budget
@@ -180,8 +181,41 @@ def test_a_second_time_starts_from_the_product(tmp_path: Path) -> None:
     ranks = Structure.from_config(checkpoint.read_config(twice.path)).low_rank
     assert ranks == LowRank(ranks={name: 6 if name.endswith("query") else 12 for name in NAMES})
     third = dataclasses.replace(context, output=tmp_path / "third")
-    same = stage.run(twice, LowRankSettings(rank=6, weighting="none", modules=["*.query"]), third)
-    torch.testing.assert_close(outputs(same.path, task), outputs(twice.path, task), atol=1e-5, rtol=1e-5)
+    plain = stage.run(once, LowRankSettings(rank=6, weighting="none", modules=["*.query"]), third)
+    before, after = (checkpoint.load(each.path, task).get_submodule(QUERY) for each in (once, plain))
+    first, second = decompose(dense(before)[0].detach()).factors(6)  # type: ignore[arg-type]
+    torch.testing.assert_close(dense(after)[0].detach(), second @ first, atol=1e-5, rtol=1e-5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("rule", [{"rank": 14}, {"rank": 12}, {"ratio": 0.9}])
+def test_a_second_time_does_not_grow_what_is_there(rule: dict[str, Any]) -> None:
+    once = shape(CONFIG, {}, LowRankSettings(rank=12))
+    with pytest.raises(RequestError, match="is a product of rank 12 already, and rank 1[24] is no less"):
+        shape(once, {}, LowRankSettings(**rule))
+    less = shape(once, {}, LowRankSettings(rank=11))
+    assert macs.parameter_count(less, "question-answering") < macs.parameter_count(once, "question-answering")
+
+
+def test_a_budget_leaves_a_product_what_it_is() -> None:
+    matrices = {"whole": Matrix("whole", 8, 8), "product": Matrix("product", 8, 8, rank=2)}
+    energies = {"whole": [1.0] * 8, "product": [1.0, 1.0, *[0.0] * 6]}
+    assert spread_budget(matrices, energies, 3 * 16) == {"whole": 1}
+    assert spread_budget(matrices, energies, 1000) == {}
+    assert spread_budget(matrices, energies, 64 + 31) == {"whole": 3}
+
+
+def test_matrices_that_gain_nothing_are_named(tmp_path: Path) -> None:
+    """At rank 20 the factors of a matrix of 32 x 64 are smaller, those of one of 32 x 32 are not."""
+    task, source, context = prepared(tmp_path)
+    lines: list[str] = []
+    progress = Silent()
+    progress.line = lines.append  # type: ignore[method-assign,assignment]
+    result = stage.run(source, LowRankSettings(rank=20), dataclasses.replace(context, progress=progress))
+    ranks = Structure.from_config(checkpoint.read_config(result.path)).low_rank
+    assert ranks == LowRank(ranks={name: 20 for name in NAMES if ".attention." not in name})
+    (line,) = lines
+    assert "8 of 12 matrices stay as they are" in line
+    assert "bert.encoder.layer.*.attention.self.query (2)" in line and "intermediate" not in line
 
 
 @pytest.mark.parametrize(
@@ -218,5 +252,7 @@ def test_no_calibration_examples_are_an_error(tmp_path: Path) -> None:
 
 def test_plan_reads_no_torch_for_it() -> None:
     spec = stage_spec("low_rank")
-    assert spec.load_shape() is shape and spec.load_settings() is LowRankSettings
+    settings = spec.load_settings()(ratio=0.5)
+    assert isinstance(settings, LowRankSettings)
+    assert spec.load_shape()(CONFIG, CONFIG, settings) == shape(CONFIG, {}, settings)
     assert spec.reads == ("calibration",)

@@ -98,15 +98,19 @@ def error(student: Path, teacher: Path) -> float:
     return float((first - second).square().mean())
 
 
-@pytest.mark.parametrize(("model_type", "start", "left"), [("bert", "select", 0.5), ("distilbert", "random", 0.9)])
-def test_the_stage_learns_and_leaves_a_plain_model(tmp_path: Path, model_type: str, start: Any, left: float) -> None:
+@pytest.mark.parametrize(
+    ("model_type", "start", "updates", "left"), [("bert", "select", 40, 0.5), ("distilbert", "random", 120, 0.9)]
+)
+def test_the_stage_learns_and_leaves_a_plain_model(
+    tmp_path: Path, model_type: str, start: Any, updates: int, left: float
+) -> None:
     source = make_checkpoint(tmp_path / "source", TASK, model_type, layers=2)
     runs = []
-    for updates in (1, 40):
+    for count in (1, updates):
         settings = SqueezeSettings(
-            width=0.75, start=start, max_steps=updates, epochs=60, batch_size=8, learning_rate=5e-3, hidden=0.1
+            width=0.75, start=start, max_steps=count, epochs=60, batch_size=8, learning_rate=5e-3, hidden=0.1
         )
-        runs.append(stage.run(source, settings, make_context(tmp_path / str(updates), TASK, source)))
+        runs.append(stage.run(source, settings, make_context(tmp_path / str(count), TASK, source)))
     config, known = checkpoint.read_config(runs[1].path), family(model_type)
     assert Structure.from_config(config).is_stock and config["model_type"] == model_type
     assert (known.hidden_size(config), known.head_count(config), known.intermediate_size(config)) == (24, 3, 48)
@@ -147,4 +151,6 @@ def test_a_changed_model_is_refused() -> None:
 
 def test_plan_knows_it() -> None:
     spec = stage_spec("squeeze")
-    assert spec.load_shape() is shape and spec.load_settings() is SqueezeSettings
+    config = model_config("bert", 2, 32, 4)
+    assert spec.load_settings() is SqueezeSettings
+    assert spec.load_shape()(config, config, SqueezeSettings()) == shape(config, config, SqueezeSettings())

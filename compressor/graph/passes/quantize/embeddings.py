@@ -115,14 +115,20 @@ def _four_bits(node: NodeProto, name: str, values: Table) -> tuple[list[NodeProt
     }
     halves = [f"{output}_low", f"{output}_high"]
     both, wide = f"{output}_both", f"{output}_wide"
+    filled, cut = both, []
+    if values.shape[1] % 2:  # the last number of a row only fills its byte
+        filled, last = f"{output}_filled", f"{name}_last"
+        tensors |= {f"{name}_first": np.asarray([0], np.int64), last: np.asarray([-1], np.int64)}
+        cut = [helper.make_node("Slice", [filled, f"{name}_first", last, last], [both], f"{node.name}_cut")]
     nodes = [
         helper.make_node("Gather", [f"{name}_int4", ids], [f"{output}_int4"], f"{node.name}_int4"),
         helper.make_node("Mod", [f"{output}_int4", f"{name}_sixteen"], halves[:1], f"{node.name}_low"),
         helper.make_node("BitShift", [f"{output}_int4", f"{name}_four"], halves[1:], f"{node.name}_high",
                          direction="RIGHT"),
-        helper.make_node("Concat", halves, [both], f"{node.name}_both", axis=-1),
+        helper.make_node("Concat", halves, [filled], f"{node.name}_both", axis=-1),
+        *cut,
         helper.make_node("Cast", [both], [wide], f"{node.name}_wide", to=TensorProto.FLOAT),
-        helper.make_node("Sub", [wide, f"{name}_eight"], [f"{output}_numbers"], f"{node.name}_numbers"),
+        helper.make_node("Sub", [wide, f"{name}_eight"], [f"{output}_codes"], f"{node.name}_codes"),
         helper.make_node("Gather", [f"{name}_scales", ids], [f"{output}_scales"], f"{node.name}_scales"),
         helper.make_node("MatMul", [f"{output}_scales", f"{name}_blocks"], [f"{output}_spread"], f"{node.name}_spread"),
         helper.make_node("Mul", [f"{output}_codes", f"{output}_spread"], [output], f"{node.name}_rows"),
