@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -91,7 +90,8 @@ def test_figures_taken_anew_are_a_run_that_report_gathers(
 
     assert main([*words, "output=anew"]) == 0
 
-    assert "written: anew" in capsys.readouterr().out and sorted(os.listdir("anew")) == ["manifest.json", "report.html"]
+    assert "written: anew" in capsys.readouterr().out
+    assert sorted(path.name for path in Path("anew").iterdir()) == ["manifest.json", "report.html"]
     then, now = read(artifact), read(tmp_path / "anew")
     assert now.device["name"] == "raspberry_pi_4" and now.request_key == then.request_key
     assert now.command == words and now.metrics == then.metrics and now.files == {}
