@@ -22,6 +22,8 @@ def test_limits_become_gates_and_decide_the_goal() -> None:
     assert fast.request.gates.max_metric_drop is None
     assert (fast.goal, good.goal) == ("latency", "metric")
     assert ask([TASK, "min_metric=80", "advise.prefer=metric"]).goal == "metric"
+    assert ask([TASK, "min_metric=80", "advise.prefer=latency"]).goal == "latency"
+    assert ask([TASK, "max_size_mb=9", "gates.max_metric_drop=1", "advise.prefer=latency"]).goal == "latency"
 
 
 @pytest.mark.parametrize(
@@ -42,6 +44,10 @@ def test_limits_become_gates_and_decide_the_goal() -> None:
         ([TASK, "max_latency_ms=5", "max_latency_ms=3"], "max_latency_ms is given twice, 5 and 3: which is it?"),
         ([TASK, "min_metric=90", "gates.min_metric=50"], "min_metric is given twice, 90 and 50: which is it?"),
         ([TASK, "max_latency_ms=5", "advise.grid.layers=[0.5"], "the settings of advise are not understood: while"),
+        (
+            [TASK, "max_latency_ms=5", "advise.prefer=latency"],
+            "recommend the fastest candidate whatever it answers: give",
+        ),
     ],
 )
 def test_what_cannot_be_asked_is_said_before_any_work(words: list[str], message: str) -> None:
