@@ -1,14 +1,15 @@
-"""Programs that some tests start: found, or the test is skipped visibly; where all are required it fails instead."""
+"""Programs and modules that some tests need: found, or the test is skipped visibly; where all are required it fails."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 
 import pytest
 
 ALL = "COMPRESSOR_TESTS_REQUIRE_ALL"
-"""Set to 1 (as CI does), a missing program is a failure."""
+"""Set to 1 (as CI does), what is missing is a failure."""
 _SYSTEM = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
@@ -22,6 +23,14 @@ def require(program: str, how: str) -> str:
     if found is None:
         missing(f"{program} is missing: {how}")
     return str(found)
+
+
+def require_module(name: str, how: str) -> None:
+    """The same of a Python module that comes with an extra."""
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        missing(f"{name} is missing: {how}")
 
 
 def missing(reason: str) -> None:

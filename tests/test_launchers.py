@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ import pytest
 from compressor import launchers
 from compressor.errors import RequestError, UnknownNameError
 from compressor.request import build
+from tests.require import ALL, require_module
+
+JOBLIB, HOW = "hydra_plugins.hydra_joblib_launcher", "pip install 'compressor[dev]'"
 
 
 def square(job: int) -> tuple[int, int]:
@@ -19,8 +23,18 @@ def square(job: int) -> tuple[int, int]:
     return job * job, os.getpid()
 
 
+def test_where_nothing_may_be_skipped_what_is_missing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, JOBLIB, None)  # as if it were not installed
+    monkeypatch.setenv(ALL, "1")
+    with pytest.raises(pytest.fail.Exception, match=f"{JOBLIB} is missing: pip install"):
+        require_module(JOBLIB, HOW)
+    monkeypatch.delenv(ALL)
+    with pytest.raises(pytest.skip.Exception, match=f"{JOBLIB} is missing: pip install"):
+        require_module(JOBLIB, HOW)
+
+
 def test_jobs_of_joblib_run_in_other_processes_in_order(tmp_path: Path) -> None:
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    require_module(JOBLIB, HOW)
     answers = launchers.launch("joblib", ["hydra.launcher.n_jobs=2"], square, [3, -1, 5], tmp_path)
     assert [answers[0][0], answers[2][0]] == [9, 25]
     assert isinstance(answers[1], ValueError)
@@ -35,7 +49,7 @@ def compose(job: str) -> str:
 @pytest.mark.parametrize(("launcher", "settings"), [("basic", []), ("joblib", ["hydra.launcher.n_jobs=1"])])
 def test_jobs_compose_requests(launcher: str, settings: list[str], tmp_path: Path) -> None:
     if launcher != "basic":
-        pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+        require_module(JOBLIB, HOW)
     assert launchers.launch(launcher, settings, compose, ["int8", "minilm"], tmp_path) == ["int8", "minilm"]
 
 

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.require import require_module
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder into which a freshly built wheel was installed, without its dependencies."""
-    pytest.importorskip("hatchling")
+    require_module("hatchling", "pip install 'compressor[dev]'")
     built = tmp_path_factory.mktemp("wheel")
     target = tmp_path_factory.mktemp("site")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]

@@ -13,6 +13,7 @@ from compressor.sweep import run_job
 from compressor.sweep_jobs import Job, make_jobs, share
 from compressor.sweep_page import Record, Run, SweepPage
 from tests.report.made import manifest, put, without
+from tests.require import require_module
 from tests.tiny import settings
 
 FAST = ["recipe=int8", "task=text-classification", "device=host"]
@@ -182,7 +183,7 @@ def test_what_is_there_is_not_run_again(swept: tuple[Path, list[str]], capsys: p
 
 
 def test_a_launcher_runs_the_sweep(swept: tuple[Path, list[str]], capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    require_module("hydra_plugins.hydra_joblib_launcher", "pip install 'compressor[dev]'")
     output, words = swept
     good = [word for word in words if not word.startswith(("data=", "data.dev="))]
     assert main(["-m", *good, "hydra/launcher=joblib", "hydra.launcher.n_jobs=1"]) == 3
