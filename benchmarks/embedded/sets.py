@@ -84,7 +84,7 @@ SETS = {
             _goemotions,
             epochs=6.0,
             search=1_000,
-            budget=("advise.distill.epochs=3", "advise.grid.widths=[1.0,0.25]", "advise.grid.keep=[1.0]"),
+            budget=("advise.distill.epochs=2", "advise.grid.widths=[1.0,0.25]", "advise.grid.keep=[1.0]"),
         ),
         Set(
             "huric",
