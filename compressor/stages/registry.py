@@ -67,7 +67,7 @@ class StageSpec:
     needs_layers: bool = True
     keeps_sizes: bool = False
     shape: str | None = None  # light: (config.json before, the teacher's, settings) -> config.json after
-    examine: str | None = None  # (settings, the teacher's folder, data); raises the error for what these rule out
+    examine: str | None = None  # (settings, the teacher's folder, data); raises RequestError for what these rule out
     check: str | None = None  # light: (settings, task); raises RequestError for settings that the task cannot have
 
     def load_settings(self) -> type:
@@ -91,7 +91,7 @@ class StageSpec:
             cast(Callable[[Any, TaskName], object], load(self.check))(settings, task)
 
     def check_inputs(self, settings: Any, teacher: Path, data: Splits) -> None:
-        """Raise what is wrong with the teacher's files (its folder), the data, or files that the settings name."""
+        """Raise `RequestError` for what the teacher's files (its folder), the data or the settings' own files rule out."""
         if self.examine:
             cast(Callable[..., object], load(self.examine))(settings, teacher, data)
 

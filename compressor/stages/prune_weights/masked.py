@@ -50,7 +50,10 @@ class MaskedWeights:
 
     @torch.no_grad()
     def choose(self, sparsity: float) -> None:
-        """Choose anew which weights stay."""
+        """Choose anew which weights stay: the share of the highest scores; of soft ones only those above the threshold.
+
+        Sanh et al. have no share beside the threshold, see the stage.
+        """
         settings = self.settings
         for mask, kept in zip(self.masks, masks(self._scores(), sparsity, settings.scope), strict=True):
             mask.mask.copy_(kept & (mask.chance() > settings.threshold) if mask.soft else kept)

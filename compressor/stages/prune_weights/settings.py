@@ -23,7 +23,7 @@ class PruneWeightsSettings(TrainingSettings):
     learning_rate: Positive = 3e-5
     method: Method = "magnitude"
     sparsity: Annotated[float, Field(gt=0, lt=1)] = (
-        0.7  # share of the matrices' weights that go; soft_movement: or more
+        0.7  # share of the matrices' weights that go; soft_movement: at least, near 0 its threshold decides alone
     )
     scope: Scope = "matrix"  # the share of each matrix, or of all together
     modules: list[str] = dataclasses.field(

@@ -1,7 +1,14 @@
 """The stage `prune_weights`: a model of which most weights are zero.
 
 Magnitude (Gordon et al. 2020): the smallest weights go. Movement (Sanh et al. 2020): those go that training moves
-towards zero; soft movement lets every weight whose score falls below a threshold go, and pays for scores.
+towards zero. Soft movement pays for scores, and lets every weight go whose score falls below a threshold.
+
+In Sanh et al. the threshold decides alone, so that how many weights go comes of the penalty and is known afterwards.
+Here `sparsity` is a promise that a gate can rely on: at least as many go, those of the lowest scores, and the threshold
+takes more. With a `sparsity` near 0 the threshold decides alone, as there. Two more things differ: the threshold stands
+from the beginning (theirs rises with the schedule; scores start at 0.5, far above it), and the gradient of a score
+passes the sigmoid (theirs goes straight to the score).
+
 The zeros save space in a checkpoint, not time: ONNX graphs hold dense matrices, which standard hardware multiplies as
 fast as any others.
 """

@@ -12,7 +12,8 @@ import torch
 
 import compressor.stages.distill.answers as answers_module
 import compressor.stages.distill.stage as stage
-from compressor.errors import CheckpointError, DataError, RequestError
+from compressor.config.run import FeatureSettings
+from compressor.errors import CheckpointError, CompressorError, DataError, RequestError
 from compressor.models import checkpoint as checkpoints
 from compressor.stages.context import Checkpoint, Make
 from compressor.stages.distill.answers import answers
@@ -21,6 +22,8 @@ from compressor.stages.distill.ensemble import together
 from compressor.stages.distill.kept import ROW, all_answers, numbered, worth_keeping
 from compressor.stages.distill.more_examples import learning_examples, unlabelled_examples
 from compressor.stages.distill.settings import AugmentSettings
+from compressor.stages.registry import stage_spec
+from compressor.tasks import make_task
 from compressor.tasks.examples import QuestionExample, ScoredExample, TextExample, TokenExample
 from compressor.training import collate, predict
 from tests.stages.distill.conftest import make_checkpoint, make_context, make_examples, tiny_task
@@ -212,3 +215,36 @@ def test_what_contradicts_itself(tmp_path: Path) -> None:
     other = make_checkpoint(tmp_path / "other", tiny_task("question-answering"))
     with pytest.raises(CheckpointError, match="other has no head for text-classification"):
         stage.run(teacher, settings(teachers=[str(other.path)]), make_context(tmp_path, task, teacher))
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_what_a_distillation_is_given_is_looked_at_before_any_work(tmp_path: Path, name: str) -> None:
+    task = tiny_task(name)
+    teacher = make_checkpoint(tmp_path / "teacher", task)
+    data = make_context(tmp_path, task, teacher).data
+    good, bad = tmp_path / "good.txt", tmp_path / "bad.txt"
+    good.write_text("why is it\tw1 is red\n" if name == "question-answering" else "w1 is red\n")
+    bad.write_text("a\tb\tc\n")
+    headless = make_checkpoint(tmp_path / "headless", tiny_task("text-classification" if "ques" in name else TASKS[1]))
+    spec = stage_spec("distill")
+    spec.check_inputs(settings(unlabelled=str(good), teachers=[str(teacher.path)]), teacher.path, data)
+    for wishes, error in (
+        ({"unlabelled": str(bad)}, f"bad.txt, line 1: .* is needed for {name}"),
+        ({"unlabelled": str(tmp_path / "none.txt")}, "none.txt"),
+        ({"teachers": [str(headless.path)]}, f"headless has no head for {name}"),
+        ({"teachers": [str(tmp_path / "nowhere")]}, "nowhere"),
+    ):
+        with pytest.raises(CompressorError, match=error):
+            spec.check_inputs(settings(**wishes), teacher.path, data)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_further_teacher_of_other_labels_is_refused_before_any_work(tmp_path: Path, named: bool) -> None:
+    """Also where the run's teacher is yet to be fine-tuned, so that only the data know the labels."""
+    task = tiny_task("text-classification")
+    teacher = make_checkpoint(tmp_path / "teacher", task if named else tiny_task("question-answering"))
+    swapped = make_task(task.name, FeatureSettings(), ("blue", "red"))
+    other = make_checkpoint(tmp_path / "other", swapped)
+    data = make_context(tmp_path, task, teacher).data
+    with pytest.raises(CheckpointError, match="was trained for the labels blue, red in this order"):
+        stage_spec("distill").check_inputs(settings(teachers=[str(other.path)]), teacher.path, data)

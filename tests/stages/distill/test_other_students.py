@@ -18,6 +18,7 @@ from compressor.graph.context import PassContext
 from compressor.graph.export import export
 from compressor.graph.registry import pass_spec, run_pass
 from compressor.models import checkpoint as checkpoints
+from compressor.models.structure import LengthAdaptive, Structure, with_structure
 from compressor.progress import Silent
 from compressor.stages.context import Checkpoint
 from compressor.stages.distill.settings import DistillSettings
@@ -25,6 +26,7 @@ from compressor.stages.distill.shape import shape
 from compressor.stages.distill.student import start_embeddings
 from compressor.stages.prune_vocabulary.settings import PruneVocabularySettings
 from compressor.stages.prune_vocabulary.stage import run as prune_vocabulary
+from compressor.stages.registry import stage_spec
 from compressor.stages.teacher import load_teacher
 from tests.models.test_widths import run as run_graph
 from tests.stages.distill.conftest import make_checkpoint, make_context, make_examples, model_config, tiny_task
@@ -94,6 +96,38 @@ def test_what_is_inside_cannot_be_compared(tmp_path: Path) -> None:
             shape(config, config, settings(student=SHAPES["bilstm"], **{loss: 1.0}))
     with pytest.raises(RequestError, match="the student has none"):
         stage.run(teacher, settings(student=SHAPES["cnn"], hidden=1.0), make_context(tmp_path, task, teacher))
+
+
+BEFORE: list[tuple[str, dict[str, Any], str]] = [
+    ("drop_layers", {"layers": 1}, "layers 1 in the place of 2"),
+    ("prune_widths", {"heads": 0.5}, "widths"),
+    ("prune_widths", {"feed_forward": 0.5}, "feed-forward width 32 in the place of 64"),
+    ("prune_widths", {"hidden": 0.5}, "widths, hidden size 16 in the place of 32"),
+    ("squeeze", {}, "hidden size 16 in the place of 32, heads 2 in the place of 4, feed-forward width 32 in the place"),
+    ("dynabert", {"widths": [1.0, 0.5]}, "the sizes of dynabert"),
+    ("low_rank", {"ratio": 0.5}, "low_rank"),
+    ("length_adaptive", {}, "length_adaptive"),
+]
+
+
+@pytest.mark.parametrize(("name", "values", "lost"), BEFORE)
+def test_a_new_student_does_not_lose_what_was_made_of_the_model(name: str, values: dict[str, Any], lost: str) -> None:
+    teacher = model_config("bert", 2, 32, 4)
+    spec = stage_spec(name)
+    before = spec.load_shape()(teacher, teacher, spec.load_settings()(**values))
+    for student in ({"kind": "transformer", "hidden_size": 16}, SHAPES["bilstm"]):
+        with pytest.raises(RequestError, match=rf"\({lost}.*\) would be lost: put distill first, or learn with"):
+            shape(before, teacher, settings(student=student))
+    assert shape(before, teacher, settings()) == before
+    assert shape(teacher, teacher, settings(student={"hidden_size": 16}))["hidden_size"] == 16
+
+
+def test_a_new_student_loses_what_a_stage_changed_of_the_teachers_own_kind() -> None:
+    teacher = with_structure(model_config("bert", 2, 32, 4), Structure(length_adaptive=LengthAdaptive(keep=[1.0, 1.0])))
+    before = with_structure(teacher, Structure(length_adaptive=LengthAdaptive(keep=[0.5, 0.5])))
+    with pytest.raises(RequestError, match=r"\(length_adaptive\) would be lost"):
+        shape(before, teacher, settings(student={"hidden_size": 16}))
+    assert shape(teacher, teacher, settings(student={"hidden_size": 16}))["hidden_size"] == 16
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -15,13 +16,17 @@ from compressor.models import checkpoint, macs
 from compressor.models.kinds.low_rank import word_embeddings
 from compressor.models.structure import EmbeddingRank, Structure
 from compressor.stages.context import Checkpoint
+from compressor.stages.distill.settings import StudentSettings
+from compressor.stages.distill.shape import student_config
 from compressor.stages.factorize_embeddings import stage
 from compressor.stages.factorize_embeddings.settings import FactorizeEmbeddingsSettings
-from compressor.stages.factorize_embeddings.shape import shape
+from compressor.stages.factorize_embeddings.shape import shape, table_size
 from compressor.stages.registry import stage_spec
 from compressor.tasks.base import Feature
+from tests.models.conftest import FAMILY_NAMES, make_inputs
 from tests.models.test_decomposed import passes
-from tests.stages.distill.conftest import make_checkpoint, make_context, make_tokenizer, model_config, tiny_task
+from tests.models.test_widths import run as run_graph
+from tests.stages.distill.conftest import WORDS, make_checkpoint, make_context, make_tokenizer, model_config, tiny_task
 
 CONFIG = model_config("bert", 2, 32, 4)  # 39 words
 
@@ -99,6 +104,33 @@ def test_the_graph_looks_up_the_narrow_table_and_int8_reaches_it(tmp_path: Path)
     int8 = onnx.load(passes(result, tmp_path / "graph.onnx", task, embeddings="int8")).graph
     tables = [tensor for tensor in int8.initializer if list(tensor.dims) == [600, 16]]
     assert [tensor.data_type for tensor in tables] == [onnx.TensorProto.INT8]
+
+
+@pytest.mark.parametrize("model_type", FAMILY_NAMES)
+@pytest.mark.parametrize("kind", ["bilstm", "cnn"])
+@torch.no_grad()
+def test_a_student_without_layers_too(tmp_path: Path, kind: Any, model_type: str) -> None:
+    """Of the width that its own embeddings have; it trains on, and graph and PyTorch agree."""
+    task = tiny_task("text-classification")
+    base = model_config(model_type, 2, 32, 4)
+    student = student_config(base, base, StudentSettings(kind=kind, hidden_size=24, embedding_size=20))
+    checkpoint.save(checkpoint.build(student, task), make_tokenizer(WORDS), tmp_path / "source")
+    source = Checkpoint(tmp_path / "source", "source")
+    spec, settings = stage_spec("factorize_embeddings"), FactorizeEmbeddingsSettings(ratio=0.5)
+    config = checkpoint.read_config(source.path)
+    spec.check_structure(Structure.from_config(config), "factorize")
+    foretold = spec.load_shape()(config, base, settings)
+    result = spec.load_run()(source, settings, make_context(tmp_path, task, source))
+    model: Any = checkpoint.load(result.path, task)
+    assert checkpoint.structure_of(model) == Structure.from_config(foretold)
+    assert table_size(foretold) == (39, 20) == tuple(stage.whole_table(word_embeddings(model)).shape)
+    count = sum(parameter.numel() for parameter in model.parameters())
+    assert macs.parameter_count(foretold, task) == count < macs.parameter_count(config, task)
+    export(result, task, tmp_path / "graph.onnx", opset=17, dial="fixed")
+    ids, mask = make_inputs(3, 9)
+    mask[1, 4:] = 0
+    found = run_graph(tmp_path / "graph.onnx", ids, mask)[0]
+    np.testing.assert_allclose(found, model(input_ids=ids, attention_mask=mask).logits, atol=1e-5)
 
 
 @pytest.mark.parametrize(
