@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from compressor.models import checkpoint
 from compressor.models.families import family_of_model
 from compressor.models.structure import AdaptiveDepth, Structure, with_structure
 from compressor.stages.context import Checkpoint
-from compressor.stages.drop_layers.importance import loss_without, turning
+from compressor.stages.drop_layers.importance import loss_without, most_important, turning
 from compressor.stages.drop_layers.settings import DropLayersSettings
 from compressor.stages.drop_layers.shape import shape
 from compressor.stages.drop_layers.stage import run
@@ -61,6 +62,34 @@ def test_an_idle_layer_goes(tmp_path: Path, importance: Any, adaptive: bool) -> 
     else:
         whole = task_loss(model, batches, task)
         assert loss_without(model, batches, task)[1] == pytest.approx(whole, rel=1e-4)
+
+
+def test_of_two_layers_that_do_the_same_work_one_stays() -> None:
+    """The model misses neither of layers 1 and 2 as long as it has the other."""
+
+    def judge(left: Sequence[int]) -> list[float]:
+        same = {1, 2}
+        return [0.1 + 0.01 * layer if same <= set(left) and layer in same else 1.0 - 0.1 * layer for layer in left]
+
+    assert most_important(judge, 4, 2, one_by_one=False) == [0, 3]
+    assert most_important(judge, 4, 2, one_by_one=True) == [0, 2]
+    assert most_important(judge, 4, 4, one_by_one=True) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("model_type", FAMILY_NAMES)
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_layers_that_are_left_are_judged_as_if_there_were_no_others(
+    tmp_path: Path, model_type: str, adaptive: bool
+) -> None:
+    task = tiny_task("text-classification")
+    source = make_checkpoint(tmp_path / "source", task, model_type, layers=4, adaptive=adaptive)
+    context = make_context(tmp_path, task, source)
+    batches = sample_batches(context, checkpoint.load_tokenizer(source.path), 8, batch_size=4, title="test")
+    model = checkpoint.load(source.path, task)
+    found = turning(model, batches, [0, 2, 3]), loss_without(model, batches, task, [0, 2, 3])
+    left = checkpoint.load(run(source, DropLayersSettings(keep=[0, 2, 3]), context).path, task)
+    assert found[0] == pytest.approx(turning(left, batches), rel=1e-4, abs=1e-6)
+    assert found[1] == pytest.approx(loss_without(left, batches, task), rel=1e-4)
 
 
 def task_loss(model: Any, batches: Any, task: Any) -> float:

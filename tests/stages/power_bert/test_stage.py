@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from compressor.models import checkpoint
-from compressor.models.structure import Structure
+from compressor.models.kinds.length_adaptive import make_length_adaptive
+from compressor.models.structure import LengthAdaptive, Structure
 from compressor.stages.power_bert import stage
 from compressor.stages.power_bert.settings import PowerBertSettings
 from compressor.stages.power_bert.shape import shape
@@ -54,6 +55,22 @@ def test_plan_knows_the_shape_but_not_what_is_learned(tmp_path: Path) -> None:
     after = Structure.from_config(shape(config, config, PowerBertSettings(minimum=4)))
     assert after.length_adaptive is not None
     assert (after.length_adaptive.keep, after.length_adaptive.minimum) == ([1.0] * 3, 4)
+
+
+@pytest.mark.parametrize("asked", [None, 3])
+def test_a_model_that_drops_tokens_keeps_by_what_it_ranks_them(tmp_path: Path, asked: int | None) -> None:
+    task = tiny_task("text-classification")
+    source = make_checkpoint(tmp_path / "source", task, layers=3)
+    ranked = LengthAdaptive(keep=[1.0] * 3, minimum=5, restore=False, protect_first=True, significance="first")
+    model = make_length_adaptive(checkpoint.load(source.path, task), ranked)
+    checkpoint.save(model, checkpoint.load_tokenizer(source.path), source.path)
+    settings = PowerBertSettings(price=10.0, retention_learning_rate=0.2, ranks=10, minimum=asked, **QUICK)
+    foretold = Structure.from_config(shape(checkpoint.read_config(source.path), {}, settings)).length_adaptive
+    result = stage.run(source, settings, make_context(tmp_path, task, source))
+    written = Structure.from_config(checkpoint.read_config(result.path)).length_adaptive
+    for found in (foretold, written):
+        assert found is not None and (found.significance, found.minimum) == ("first", asked or 5)
+    assert written is not None and written.keep[-1] < 0.9
 
 
 @pytest.mark.parametrize("dies", [2, 5])

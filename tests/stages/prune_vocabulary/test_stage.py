@@ -209,4 +209,10 @@ def test_it_is_light_and_registered() -> None:
     spec = stage_spec("prune_vocabulary")
     assert spec.load_settings() is PruneVocabularySettings
     config = json.loads(json.dumps({"vocab_size": 10}))
-    assert spec.load_shape()(config, {}, PruneVocabularySettings()) == config  # type: ignore[misc]
+    assert spec.load_shape()(config, {}, PruneVocabularySettings()) == config
+
+
+def test_listed_pieces_need_no_training_data() -> None:
+    spec = stage_spec("prune_vocabulary")
+    assert spec.parts_read(PruneVocabularySettings(keep_file="pieces.txt")) == ()
+    assert spec.parts_read(PruneVocabularySettings(texts="texts.txt")) == ("train",)  # both are counted

@@ -11,15 +11,18 @@ import torch
 from compressor.errors import RequestError
 from compressor.models import checkpoint
 from compressor.models.kinds.sparse import zero_share
-from compressor.models.structure import Sparse
+from compressor.models.structure import Sparse, Structure
 from compressor.stages.context import Checkpoint
 from compressor.stages.drop_layers.settings import DropLayersSettings
 from compressor.stages.drop_layers.stage import run as drop_layers
+from compressor.stages.factorize_embeddings.settings import FactorizeEmbeddingsSettings
+from compressor.stages.factorize_embeddings.shape import shape as factorized
 from compressor.stages.finetune.settings import FinetuneSettings
 from compressor.stages.finetune.stage import run as finetune
 from compressor.stages.length_adaptive.settings import LengthAdaptiveSettings
 from compressor.stages.length_adaptive.stage import run as length_adaptive
 from compressor.stages.prune_weights import stage
+from compressor.stages.prune_weights.masked import MaskedWeights
 from compressor.stages.prune_weights.settings import PruneWeightsSettings
 from compressor.stages.prune_weights.shape import shape
 from tests.graph.exported import difference, export_model, fuse, inputs_of, masks, run_graph, run_torch
@@ -66,6 +69,39 @@ def test_soft_movement_pays_for_scores(tmp_path: Path) -> None:
         prune_from=0, prune_until=0.1,
     )  # fmt: skip
     assert zero_share(matrices(result.path)) > 0.5  # more than asked: the scores fell below the threshold
+
+
+def test_near_no_sparsity_soft_movement_is_the_papers() -> None:
+    """The threshold decides alone; with a sparsity, at least that share goes too."""
+    layer = torch.nn.Linear(20, 10)
+    scores = torch.linspace(-4, 2, 200).reshape(10, 20)
+    for sparsity, expected in ((0.004, torch.sigmoid(scores) > 0.1), (0.9, scores >= scores.flatten()[180])):
+        settings = PruneWeightsSettings(method="soft_movement", sparsity=sparsity, threshold=0.1)
+        weights = MaskedWeights([layer], settings)
+        weights.masks[0].scores.data.copy_(scores)  # type: ignore[union-attr]
+        weights.choose(sparsity)
+        assert torch.equal(weights.masks[0].mask, expected)
+        weights.apply()
+        torch.nn.init.ones_(layer.weight)
+
+
+def test_it_is_known_whether_embeddings_were_pruned(tmp_path: Path) -> None:
+    """What is foretold and what is written; a second pruning without them leaves their zeros."""
+    once = prune(tmp_path, sparsity=0.5, embeddings=True)
+    config = checkpoint.read_config(once.path)
+    whole = checkpoint.read_config(tmp_path / "source")
+    expected = Sparse(sparsity=0.5, embeddings=True)
+    assert Structure.from_config(config).sparse == expected
+    assert (
+        Structure.from_config(shape(whole, whole, PruneWeightsSettings(sparsity=0.5, embeddings=True))).sparse
+        == expected
+    )
+    again = Structure.from_config(shape(config, whole, PruneWeightsSettings(sparsity=0.7))).sparse
+    assert again == Sparse(sparsity=0.7, embeddings=True)
+    with pytest.raises(RequestError, match="has none of these zeros: put factorize_embeddings in front"):
+        factorized(config, whole, FactorizeEmbeddingsSettings(ratio=0.5))
+    layers_alone = shape(whole, whole, PruneWeightsSettings(sparsity=0.5))
+    assert Structure.from_config(factorized(layers_alone, whole, FactorizeEmbeddingsSettings(ratio=0.5))).embedding_rank
 
 
 def test_chosen_matrices_and_embeddings(tmp_path: Path) -> None:
