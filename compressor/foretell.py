@@ -14,6 +14,7 @@ from compressor.devices.identity import is_this_machine, measured_on
 from compressor.errors import DataError, DeviceError, RequestError
 from compressor.graph.passes.quantize.requirements import check_trained
 from compressor.graph.passes.quantize.scheme import resolve
+from compressor.graph.passes.quantize.unread import check_unread
 from compressor.graph.passes.quantize_weights.requirements import check_device, check_structure
 from compressor.graph.passes.search_depth.settings import values_to_try
 from compressor.graph.passes.set_lengths.settings import configuration
@@ -83,6 +84,8 @@ def refuse_the_impossible(request: Request, teacher: Mapping[str, Any], *, to_me
             values_to_try(entry.settings, structure.adaptive_depth, layers)
         if entry.spec.name == "quantize":
             resolve(entry.settings, request.device)
+            if structure.quantizers is None:
+                check_unread(entry.settings, request.device)
         if structure.quantizers is not None:
             if entry.spec.name == "quantize":
                 check_trained(entry.settings, request.device)

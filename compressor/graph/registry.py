@@ -73,7 +73,7 @@ PASSES: dict[str, PassSpec] = {
             changes="size, speed on ONNX Runtime's CPU; as Q/DQ pairs on TensorRT, OpenVINO",
             settings="compressor.graph.passes.quantize.settings:QuantizeSettings",
             run="compressor.graph.passes.quantize.quantize:run",
-            version=4,
+            version=5,
             reads=("calibration", "search"),
             flat=True,
         ),

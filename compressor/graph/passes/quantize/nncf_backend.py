@@ -1,4 +1,9 @@
-"""Static int8 by NNCF: SmoothQuant, fast bias correction, and accuracy control if `max_drop` is given."""
+"""Static int8 by NNCF: SmoothQuant, fast bias correction, and accuracy control if `max_drop` is given.
+
+NNCF finds the bias of a product in the Add behind it. It leaves a bias alone of which a single number would change by
+more than twice its size, as in most layers of a trained model one does (24 of 25 of the demo's teacher; correcting
+all of them brought the answers no nearer to float32).
+"""
 
 from __future__ import annotations
 
@@ -8,13 +13,14 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
+from onnx import numpy_helper
 
 from compressor.errors import PassError
 from compressor.graph.constants import to_initializers
 from compressor.graph.context import PassContext
-from compressor.graph.passes.nodes import Product, all_nodes, products
-from compressor.graph.passes.quantize.biases import inputs_in_rows, join_biases, split_biases
+from compressor.graph.passes.nodes import Product, all_nodes
 from compressor.graph.passes.quantize.calibration import Feed
 from compressor.graph.passes.quantize.scheme import Scheme
 from compressor.graph.passes.quantize.score import Scorer
@@ -32,22 +38,19 @@ def nncf_int8(
     """Quantize only the chosen products; with `max_drop`, give back to float what costs too many points.
 
     Accuracy is measured by the task's primary metric on the search part of the data, or on the calibration part
-    if there is none. Biases are corrected where the products read rows [rows, hidden].
+    if there is none.
 
-    Returns notes: `nncf` says what became of tensors and biases, `given_back` names products that went back to float.
-    Raises `PassError` if NNCF cannot work on the graph.
+    Returns notes: how many tensors NNCF smoothed and biases it corrected; `given_back` names products that went back
+    to float. Raises `PassError` if NNCF cannot work on the graph.
     """
     names = {product.node.name for product in chosen}
     to_initializers(model.graph)  # where NNCF looks for what is constant
-    present = [product for product in products(model) if product.node.name in names]  # smoothing copies nodes
-    joined = join_biases(model, present, inputs_in_rows(model, present, feeds[0], target.parent))
     context.progress.line(f"quantize: NNCF calibrates on {len(feeds)} batches.")
     result, notes = _quantized(model, names, scheme, feeds, settings, context, target.parent)
-    corrected = split_biases(result, joined)
     onnx.save(result, target)
-    smoothed = sum(node.name.endswith(SMOOTH) for node in result.graph.node)
     return notes | {
-        "nncf": {"smoothed": smoothed, "corrected_biases": len(corrected)},
+        "nncf_smoothed": sum(node.name.endswith(SMOOTH) for node in result.graph.node),
+        "nncf_corrected_biases": _changed_rows(model, result),
         "given_back": _still_float(result, names),
     }
 
@@ -80,9 +83,7 @@ def _quantized(
     return result, {"metric": scorer.metric, "accuracy_on": scorer.part, "max_drop": settings.max_drop}
 
 
-def _options(
-    nncf: Any, model: onnx.ModelProto, names: Collection[str], scheme: Scheme, batches: int
-) -> dict[str, Any]:
+def _options(nncf: Any, model: onnx.ModelProto, names: Collection[str], scheme: Scheme, batches: int) -> dict[str, Any]:
     return {
         "preset": nncf.QuantizationPreset.PERFORMANCE if scheme.activation_symmetric else nncf.QuantizationPreset.MIXED,
         "subset_size": batches,
@@ -109,12 +110,20 @@ def _advanced(nncf: Any, scheme: Scheme, settings: QuantizeSettings) -> Any:
     return advanced
 
 
+def _changed_rows(before: onnx.ModelProto, after: onnx.ModelProto) -> int:
+    """How many constant rows, which are biases where they change at all, have other numbers."""
+    rows = {tensor.name: numpy_helper.to_array(tensor) for tensor in before.graph.initializer if len(tensor.dims) == 1}
+    return sum(
+        not np.array_equal(numpy_helper.to_array(tensor), rows[tensor.name])
+        for tensor in after.graph.initializer
+        if tensor.name in rows
+    )
+
+
 def _still_float(model: onnx.ModelProto, names: Collection[str]) -> list[str]:
     """Those of the products `names` that do not multiply dequantized by dequantized numbers."""
     dequantized = {name for node in model.graph.node if node.op_type == "DequantizeLinear" for name in node.output}
-    return [
-        node.name for node in model.graph.node if node.name in names and not dequantized.issuperset(node.input[:2])
-    ]
+    return [node.name for node in model.graph.node if node.name in names and not dequantized.issuperset(node.input[:2])]
 
 
 def _subset(indices: Iterable[Any]) -> list[int]:

@@ -25,7 +25,7 @@ class QuantizeSettings:
     `reduce_range` prevents. `exclude` holds patterns of node names (`*` and `?`).
 
     `backend: nncf` is static, chooses ranges by itself, smooths by SmoothQuant unless `smooth: off` (with `max_drop` as
-    the other backend does) and, in a graph of flat rows (`fuse`), corrects biases by what rounding adds to them.
+    the other backend does) and corrects biases by what rounding adds to them, where they can bear it.
     """
 
     backend: Literal["auto", "onnxruntime", "nncf"] = "auto"  # auto: nncf if max_drop is given
