@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -236,3 +237,22 @@ CONTRAST = """() => {
   }
   return found;
 }"""
+
+
+def test_marks_of_a_run_say_where_their_times_were_taken(browser: Any, pages: Path, tmp_path: Path) -> None:
+    labels = "marks => marks.map((one) => one.getAttribute('aria-label'))"
+    with Page(browser, pages / "run.html") as page:
+        said = page.eval_on_selector_all("#plot a", labels)
+    assert len(said) == 6 and all("ms (other machine)" in one for one in said)
+    (tmp_path / "here.html").write_text(render_run(manifest()), encoding="utf-8")
+    with Page(browser, tmp_path / "here.html") as page:
+        assert not any("other machine" in one for one in page.eval_on_selector_all("#plot a", labels))
+
+
+def test_marks_say_what_does_not_fit(browser: Any, tmp_path: Path) -> None:
+    entries = [Entry.from_manifest(made, name=f"run {place}") for place, made in enumerate(many(2))]
+    entries[1] = dataclasses.replace(entries[1], fits_memory=False)
+    (tmp_path / "two.html").write_text(render(entries, title="two"), encoding="utf-8")
+    with Page(browser, tmp_path / "two.html") as page:
+        labels = [mark.get_attribute("aria-label") for mark in page.locator("#plot a").all()]
+        assert [("does not run in the memory" in one) for one in sorted(labels)] == [False, True]
