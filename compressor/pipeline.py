@@ -57,7 +57,7 @@ def run(request: Request, progress: Progress | None = None, *, again: bool = Tru
             return Outcome(request.artifact, already_there=True)
         if not again:
             _require_not_refused(request, request_key)
-        check_place(request.device)
+        check_place(request.device, request.measure)
         for entry in before:
             steps.teacher, seconds = steps.stage(entry, steps.teacher)
             steps.progress.line(f"teacher: fine-tuned on {len(steps.data.train)} examples, {seconds:.0f} s")

@@ -70,9 +70,9 @@ def revalidate(folder: Path, settings: Sequence[str], config_dirs: Sequence[str]
     asked, device = _settings(settings, config_dirs)
     profile = device or parse(DeviceProfile, manifest.device, where="manifest.json: device")
     profile = parse(DeviceProfile, {**to_mapping(profile), **asked["device"]}, where="device")
-    check_place(profile)
     given = manifest.request
     how = parse(MeasureSettings, {**given["measure"], **asked["measure"]}, where="measure")
+    check_place(profile, how)
     data = _held_out({**given["data"], **asked["data"]}, manifest)
     if data.fingerprints["dev"] != manifest.data["fingerprints"]["dev"]:
         raise DataError("the held-out data is not what the artifact was judged on: give that by data.dev=FILE.")

@@ -34,7 +34,7 @@ def advise(question: Question, progress: Progress | None = None) -> Advice:
     Raises `CompressorError`s. That nothing fits is an answer, not an error.
     """
     request = question.request
-    check_place(request.device)
+    check_place(request.device, request.measure)
     cache = Cache(request.output / ".cache")
     with cache.in_use(), storage_errors(request.output):
         prepared = [prepare(one, cache, progress or Silent()) for one in question.requests]

@@ -33,7 +33,7 @@ class Identity:
     cpu_flags: list[str] = dataclasses.field(default_factory=list)  # all of these in /proc/cpuinfo
     cpu_lacks: list[str] = dataclasses.field(default_factory=list)  # none of these in /proc/cpuinfo
     board_contains: str | None = None  # text in /proc/device-tree/model
-    paths: list[str] = dataclasses.field(default_factory=list)  # all are there; looked for on this machine only
+    paths: list[str] = dataclasses.field(default_factory=list)  # all are there
 
 
 @settings

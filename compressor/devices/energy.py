@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from compressor.config.device import DeviceProfile
 from compressor.config.paths import expanded
 from compressor.config.run import MeasureSettings
 from compressor.devices import meter_log
-from compressor.devices.place import Place
 from compressor.errors import DataError
+
+if TYPE_CHECKING:
+    from compressor.devices.place import Place
 
 ENERGY_SECONDS = {"rapl": (2.0, 1.0), "ina3221": (5.0, 3.0), "external": (30.0, 15.0)}
 """How long energy is measured by each meter, and how long the idle machine before: slow meters need longer."""

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from compressor.config.device import DeviceProfile
+from compressor.config.run import MeasureSettings
 from compressor.devices.board import connected
 from compressor.devices.child import LocalPlace
 from compressor.devices.emulation import emulated
+from compressor.devices.energy import check_log
 from compressor.devices.profiles import HOST
 from compressor.devices.remote import RemotePlace
 from compressor.errors import RequestError
@@ -71,16 +73,16 @@ def place_for(profile: DeviceProfile) -> Iterator[Place]:
         yield RemotePlace(profile, board)
 
 
-def check_place(profile: DeviceProfile) -> None:
-    """See that the place is there and is the one that the profile describes, before any work is done for it.
+def check_place(profile: DeviceProfile, settings: MeasureSettings) -> None:
+    """See that the place is there, is what the profile describes, and can be measured, before any work is done for it.
 
-    Raises `DeviceError` and its kinds, and `RequestError` for one that cannot be emulated. This machine needs no check.
+    Raises `DeviceError` and its kinds, `RequestError` for one that cannot be emulated, and `DataError` for a meter's
+    log that is none.
     """
     if profile.emulate and profile.host is not None:
         raise RequestError("device.host and device.emulate=true contradict each other: the board answers for itself.")
     if profile.emulate:
         with emulated(profile):
             pass
-    if profile.host is not None:
-        with place_for(profile):
-            pass
+    with place_for(profile) as place:
+        check_log(settings, place)

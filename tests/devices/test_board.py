@@ -18,15 +18,20 @@ import pytest
 from compressor.config.device import DeviceProfile, Identity, Provider
 from compressor.config.run import MeasureSettings
 from compressor.devices import child, host, measure, remote, ssh
+from compressor.devices import place as places
 from compressor.devices.board import Board
-from compressor.devices.place import check_place, place_for
-from compressor.errors import DeviceError, DeviceSetupError, RequestError, UnreachableError, WrongDeviceError
+from compressor.devices.place import place_for
+from compressor.errors import DataError, DeviceError, DeviceSetupError, RequestError, UnreachableError, WrongDeviceError
 from compressor.graph.passes.search_lengths.latency import RemoteStopwatch
 from compressor.tasks.base import Feature
 from tests import sshd
 from tests.require import missing
 
 QUICK = MeasureSettings(warmup=0, runs=2, rounds=1)
+
+
+def check_place(profile, **values):
+    places.check_place(profile, MeasureSettings(**values))
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +149,14 @@ def test_a_wrong_board_is_an_error_that_says_both(board, change, words):
 def test_the_profile_of_this_machine_has_no_board(board):
     with pytest.raises(RequestError, match="device=host is the machine that this command runs on"):
         check_place(dataclasses.replace(board, name="host"))
+
+
+def test_a_meter_log_is_looked_at_before_any_work(board, tmp_path):
+    log = tmp_path / "log.csv"
+    log.write_text("time;colour\n1;red\n")
+    check_place(board)
+    with pytest.raises(DataError, match="log.csv"):
+        check_place(board, meter_log=str(log))
 
 
 def test_unreachable_and_refused(server, board, monkeypatch):
