@@ -12,6 +12,8 @@ from typing import Any
 
 from compressor.devices.identity import is_this_machine, measured_on
 from compressor.errors import DataError, DeviceError, RequestError
+from compressor.graph.expected import Expected
+from compressor.graph.passes.fuse.requirements import check_layout
 from compressor.graph.passes.quantize.requirements import check_trained
 from compressor.graph.passes.quantize.scheme import resolve
 from compressor.graph.passes.quantize.unread import check_unread
@@ -20,9 +22,10 @@ from compressor.graph.passes.search_depth.settings import values_to_try
 from compressor.graph.passes.set_lengths.settings import configuration
 from compressor.models.dial import validate_keep
 from compressor.models.families import family_of
-from compressor.models.structure import Structure
-from compressor.request import Request, StageEntry
+from compressor.models.structure import Recurrent, Structure
+from compressor.request import PassEntry, Request, StageEntry
 from compressor.request.steps import TEACHER
+from compressor.teacher import made_for
 
 _LENGTHS = ("search_lengths", "set_lengths")
 """Passes that choose a length configuration."""
@@ -57,7 +60,6 @@ def refuse_the_impossible(request: Request, teacher: Mapping[str, Any], *, to_me
     """
     final = final_config(request, teacher)
     structure = Structure.from_config(final)
-    layers = family_of(final).layer_count(final)
     passes = [entry.spec.name for entry in request.passes]
     of_lengths = next((name for name in _LENGTHS if name in passes), None)
     if of_lengths and structure.length_adaptive is None:
@@ -78,25 +80,7 @@ def refuse_the_impossible(request: Request, teacher: Mapping[str, Any], *, to_me
             f"{' and '.join(several)} take all but one out."
         )
     for entry in request.passes:
-        if entry.spec.name == "set_lengths":
-            validate_keep(configuration(entry.settings.keep, layers), layers)
-        if entry.spec.name == "search_depth" and structure.adaptive_depth:
-            values_to_try(entry.settings, structure.adaptive_depth, layers)
-        if entry.spec.name == "quantize":
-            resolve(entry.settings, request.device)
-            if structure.quantizers is None:
-                check_unread(entry.settings, request.device)
-        if structure.quantizers is not None:
-            if entry.spec.name == "quantize":
-                check_trained(entry.settings, request.device)
-            elif entry.spec.name in _NUMBER_FORMATS:
-                raise RequestError(
-                    f"{entry.key}: the stage qat has trained the model for int8, so that its graph has int8 weights "
-                    "already: use the pass quantize instead."
-                )
-        if entry.spec.name == "quantize_weights":
-            check_device(entry.settings, request.device)
-            check_structure(entry.settings, structure)
+        _check_pass(entry, request, final)
     longest = family_of(final).longest_input(final)
     for key, length in (
         ("features.max_length", request.features.max_length),
@@ -149,6 +133,63 @@ def require_parts(request: Request, before: Sequence[StageEntry], data_name: str
                 f"'{data_name}' has none: give data.train=... or more of it, or take the pass out with "
                 f"~recipe.passes.{step.key}."
             )
+
+
+def _check_pass(entry: PassEntry, request: Request, final: Mapping[str, Any]) -> None:
+    """Raise `RequestError` for a pass that cannot do what is asked to the graph of the model `final`."""
+    structure, layers = Structure.from_config(final), family_of(final).layer_count(final)
+    if entry.spec.name == "fuse":
+        check_layout(entry.settings, request.device, request.opset, structure)
+    if entry.spec.name == "set_lengths":
+        validate_keep(configuration(entry.settings.keep, layers), layers)
+    if entry.spec.name == "search_depth" and structure.adaptive_depth:
+        values_to_try(entry.settings, structure.adaptive_depth, layers)
+    if entry.spec.name == "quantize":
+        resolve(entry.settings, request.device)
+    if structure.quantizers is not None:
+        _check_trained(entry, request)
+    elif entry.spec.name == "quantize":
+        check_unread(entry.settings, request.device)
+        _check_products(entry, request, final)
+    if entry.spec.name == "quantize_weights":
+        check_device(entry.settings, request.device)
+        check_structure(entry.settings, structure)
+        _check_products(entry, request, final)
+
+
+def _check_trained(entry: PassEntry, request: Request) -> None:
+    """The same for a model that the stage qat has trained for int8."""
+    if entry.spec.name == "quantize":
+        check_trained(entry.settings, request.device)
+    elif entry.spec.name in _NUMBER_FORMATS:
+        raise RequestError(
+            f"{entry.key}: the stage qat has trained the model for int8, so that its graph has int8 weights "
+            "already: use the pass quantize instead."
+        )
+
+
+def _check_products(entry: PassEntry, request: Request, final: Mapping[str, Any]) -> None:
+    """Raise `RequestError` where nothing would be left to quantize, or no word embeddings to store in few bits."""
+    settings, quantize = entry.settings, entry.spec.name == "quantize"
+    scheme = resolve(settings, request.device) if quantize else None
+    if scheme is not None and scheme.mode in ("float16", "none"):
+        return
+    passes = [(step.spec.name, step.settings) for step in request.passes]
+    expected = Expected(final, request.task, passes, request.device, request.opset)
+    kind = Structure.from_config(final).other_encoder
+    if kind is not None and made_for(final, request.task) and not expected.quantized(scheme, settings):
+        recurrent = isinstance(kind, Recurrent)
+        other = "use the pass quantize with mode: dynamic, or " if recurrent else ""
+        raise RequestError(
+            f"{entry.key}: a {'BiLSTM' if recurrent else 'CNN'} for {request.task} has no product whose weights this "
+            f"pass could store in fewer bits: {other}take it out with ~recipe.passes.{entry.key}."
+        )
+    if settings.embeddings in ("int8", "int4") and not expected.embeddings_found:
+        raise RequestError(
+            f"{entry.key}: embeddings: {settings.embeddings} needs word embeddings with a node of their own, and fuse "
+            f"merges them with others for the device '{request.device.name}': leave embeddings at auto, or take the "
+            "pass fuse out."
+        )
 
 
 def _check_order(passes: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ from compressor.config.device import public
 from compressor.config.schema import to_mapping
 from compressor.data_memo import recall
 from compressor.foretell import final_config, fitted, refuse_the_impossible, require_parts
+from compressor.graph.expected import Expected
 from compressor.keys import Keys
 from compressor.models import macs
 from compressor.models.families import family_of
@@ -138,27 +139,9 @@ def _facts(request: Request, config: dict[str, Any], examples: Mapping[str, int]
 def _shape(config: dict[str, Any], structure: Structure, length: int, request: Request, *, final: bool = False) -> str:
     family = family_of(config)
     count = macs.count(config, structure, length=length, task=request.task)
-    megabytes = _bytes(config, request, final=final) / 1e6
+    passes = [(entry.spec.name, entry.settings) for entry in request.passes] if final else []
+    megabytes = Expected(config, request.task, passes, request.device, request.opset).bytes() / 1e6
     return (
         f"{family.layer_count(config)} layers x {family.hidden_size(config)}, {count / 1e6:,.0f} million MACs "
         f"at {length} tokens, about {megabytes:.1f} MB"
     )
-
-
-def _bytes(config: dict[str, Any], request: Request, *, final: bool) -> float:
-    """Size of the graph: four bytes a weight, less for those that a pass turns into another number format."""
-    weights = macs.parameter_count(config, request.task)
-    embeddings = macs.word_parameters(config)
-    formats = {"dynamic_int8": 1, "static_int8": 1, "float16": 2, "float32": 4}
-    width, table = 4.0, 4.0
-    for entry in request.passes if final else ():
-        settings = entry.settings
-        if entry.spec.name == "cast":
-            width = table = 2
-        elif entry.spec.name == "quantize":
-            width = 1 if settings.mode != "auto" else formats[request.device.number_format]
-            table = 4 if width == 1 and settings.embeddings != "int8" else width
-        elif entry.spec.name == "quantize_weights":
-            width = settings.bits / 8 + 2 / settings.block_size  # and a float16 scale a block
-            table = 1 if settings.embeddings == "int8" else 4
-    return (weights - embeddings) * width + embeddings * table

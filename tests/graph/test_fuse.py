@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 from compressor.config.device import DeviceProfile
-from compressor.errors import FusionError, PassError
+from compressor.errors import FusionError, PassError, RequestError
 from compressor.graph.files import load, save
 from compressor.models import checkpoint as checkpoints
 from tests.graph.exported import (
@@ -168,5 +168,5 @@ def test_an_old_runtime_gets_no_operator_that_it_lacks(family: str, adaptive: bo
 def test_rows_are_refused_where_they_cannot_be(version: str, opset: int, message: str, tmp_path: Path) -> None:
     task = task_of("text-classification")
     folder = save_model(tmp_path / "bert", "bert", task, None)
-    with pytest.raises(PassError, match=message):
+    with pytest.raises(RequestError, match=message):
         fuse(export_model(folder, task, opset=opset), folder, "rows", task=task, profile=old_device(version))

@@ -10,9 +10,8 @@ from typing import Any, cast
 import onnx
 from onnx import helper
 
-from compressor.config.device import DeviceProfile
 from compressor.config.run import TEXT_TASKS, TaskName
-from compressor.config.runtime import OLDEST_ATTENTION, ROWS_OPSET, fuse_layout, has_attention
+from compressor.config.runtime import fuse_layout, has_attention
 from compressor.errors import FusionError, PassError
 from compressor.graph.builder import MICROSOFT, opset_of
 from compressor.graph.context import PassContext, PassResult
@@ -20,6 +19,7 @@ from compressor.graph.files import load, save
 from compressor.graph.passes.fuse import adaptive, stock
 from compressor.graph.passes.fuse.cleanup import prune
 from compressor.graph.passes.fuse.gelu import fuse_gelu
+from compressor.graph.passes.fuse.requirements import check_layout
 from compressor.graph.passes.fuse.settings import FuseSettings
 from compressor.models.checkpoint import read_config
 from compressor.models.families import family_of
@@ -32,22 +32,24 @@ def run(source: Path, target: Path, settings: object, context: PassContext) -> P
     Raises:
         FusionError: A fusion found fewer or more places than the architecture has.
         PassError: The graph is fused already.
+        RequestError: A layout that the device or the graph is too old for.
     """
     config = read_config(context.checkpoint.path)
-    if Structure.from_config(config).other_encoder:
+    structure = Structure.from_config(config)
+    if structure.other_encoder:
         shutil.copyfile(source, target)
         return PassResult(target, {"layout": "none", "note": "no transformer layers: there is nothing to fuse"})
     model = load(source)
     if any(node.domain == MICROSOFT for node in model.graph.node):
         raise PassError(f"{source} holds fused operators already: run `fuse` once, right after the export.")
     opset = opset_of(model)
-    asked = cast(FuseSettings, settings).layout
-    layout = fuse_layout(context.device, opset) if asked == "auto" else asked
+    asked = cast(FuseSettings, settings)
+    check_layout(asked, context.device, opset, structure)
+    layout = fuse_layout(context.device, opset) if asked.layout == "auto" else asked.layout
     new = has_attention(context.device)
-    if not Structure.from_config(config).computes_as_stock:
+    if not structure.computes_as_stock:
         found = adaptive.fuse(model, config, attention=new)
     elif layout == "rows":
-        _check_rows(context.device, opset)
         found = stock.fuse_in_rows(model, config)
     elif not new and family_of(config).model_type == "distilbert":
         found = {"gelu": fuse_gelu(model.graph)}  # ONNX Runtime's optimizer does not find its attention
@@ -83,18 +85,6 @@ def check_counts(found: Mapping[str, int], demanded: Mapping[str, int]) -> None:
                 f"fuse: expected {count} fused '{kind}', found {found[kind]}. The graph does not look as exported: "
                 "was it changed by another pass, or exported by another tool?"
             )
-
-
-def _check_rows(device: DeviceProfile, opset: int) -> None:
-    """Raise a `PassError` for a device whose runtime lacks what the layout needs, or a graph that is too old for it."""
-    if not has_attention(device):
-        oldest = ".".join(map(str, OLDEST_ATTENTION))
-        raise PassError(
-            f"fuse: layout rows needs ONNX Runtime {oldest}, and the device '{device.name}' may have "
-            f"{device.runtime_version} (device.runtime_version): leave the layout at auto."
-        )
-    if opset < ROWS_OPSET:
-        raise PassError(f"fuse: layout rows needs opset {ROWS_OPSET}, and the graph has {opset}: leave layout at auto.")
 
 
 def _declare(model: onnx.ModelProto) -> None:
