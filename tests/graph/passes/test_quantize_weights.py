@@ -311,6 +311,17 @@ def test_the_share_of_the_encoders_weights(values: dict[str, Any], highest: floa
     assert 0.1 < share <= highest
 
 
+@pytest.mark.parametrize(("backend", "expected"), [("neural_compressor", 0.1406), ("nncf", 0.1562)])
+def test_the_share_in_blocks_of_32(backend: str, expected: float, make_context: Make, tmp_path: Path) -> None:
+    """Half a byte a weight and a scale a block: float16 by the one, float32 by the other."""
+    task = tiny_task("question-answering")
+    source = make_checkpoint(tmp_path / "wide", task, hidden=128)
+    export(source, task, tmp_path / "wide.onnx", opset=17, dial="optional")
+    chosen = settings(block_size=32, backend=backend)
+    notes = run(tmp_path / "wide.onnx", tmp_path / "out.onnx", chosen, make_context(checkpoint=source)).notes
+    assert notes["share"] == pytest.approx(expected, abs=1e-4)
+
+
 def test_what_the_operator_rounds_activations_to(stock_graph, make_context: Make, tmp_path: Path) -> None:
     levels = {}
     for activations in ("float32", "int8"):
