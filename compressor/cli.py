@@ -27,7 +27,7 @@ Other verbs:
                                               max_size_mb=; advise.train=false for prices alone
   report DIR [DIR ...] [output=FILE]          one page of all runs under some folders, with runs.json and runs.csv
   verify DIR                                  check an artifact: hashes, graph, that it runs
-  validate DIR [device=NAME]                  measure an artifact anew, on this machine
+  validate DIR [device=NAME] [output=FOLDER]  measure an artifact anew, on this machine; keep the figures
   validate DIR [device=NAME] device.host=USER@BOARD   the same on the board itself, by ssh
   validate DIR device=NAME device.emulate=true   and compare its answers with those of emulated 64-bit Arm cores
   emulator install | show | remove            what emulation needs, in the user's cache  [onnxruntime=VERSION]
