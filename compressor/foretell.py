@@ -41,8 +41,7 @@ def final_config(request: Request, teacher: Mapping[str, Any]) -> dict[str, Any]
     for entry in request.stages:
         entry.spec.check_structure(Structure.from_config(config), entry.key)
         entry.spec.check_task(entry.settings, request.task)
-        shape = entry.spec.load_shape()
-        config = shape(config, dict(teacher), entry.settings) if shape else config
+        config = entry.spec.load_shape()(config, dict(teacher), entry.settings)
     return config
 
 

@@ -88,8 +88,8 @@ class Expected:
         few = self.quantized(scheme, settings)
         words, width = self._table()
         rest = count - sum(product.size for product in few) - words * width
-        size = _int8_bytes if scheme else _block_bytes
-        return FLOAT * rest + sum(size(product, scheme or settings) for product in few) + self._table_bytes(settings)
+        sizes = [_int8_bytes(product, scheme) if scheme else _block_bytes(product, settings) for product in few]
+        return FLOAT * rest + sum(sizes) + self._table_bytes(settings)
 
     def _table(self) -> tuple[int, int]:
         """Rows and columns of the word embeddings; factorized ones are a narrow table and a product."""
