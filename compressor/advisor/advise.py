@@ -7,13 +7,14 @@ from typing import cast
 
 from compressor.advisor.answer import Advice, Cost
 from compressor.advisor.candidates import lay_out
-from compressor.advisor.finals import Final, run_final
-from compressor.advisor.halving import Goal, Point, Round, cheapest_that_holds, first_that_holds, front
+from compressor.advisor.finals import Final
+from compressor.advisor.halving import Goal
+from compressor.advisor.last_round import LastRound
 from compressor.advisor.limits import Closest, Limit, closest, limits_of, missed
 from compressor.advisor.prices import Item, Priced, Prices, ruled_out_by
 from compressor.advisor.pricing import Pricer, price_all, shape_config
 from compressor.advisor.requests import Question, of_candidate
-from compressor.advisor.rounds import Record, Training, by_shape, judged_points, run_rounds, whole_cost
+from compressor.advisor.rounds import Record, Training, by_shape, run_rounds, whole_cost
 from compressor.cache import Cache
 from compressor.devices.place import check_place
 from compressor.disk import storage_errors
@@ -24,8 +25,6 @@ from compressor.request import StageEntry
 from compressor.rows import make_row
 from compressor.steps import Steps
 from compressor.teacher import teacher_config
-
-FULL = Round(1.0, 1)
 
 
 def advise(question: Question, progress: Progress | None = None) -> Advice:
@@ -105,7 +104,10 @@ def _answer(
         )  # fmt: skip
     goal = cast(Goal, question.goal)
     training = Training([steps for steps, _ in teachers], settings, record)
-    finals, held = _train(question, by_shape(fitting, goal, settings.trials), goal, training, limits, grid)
+    groups = by_shape(fitting, goal, settings.trials)
+    last = LastRound(question, groups, training, limits, grid)
+    held = last.run(run_rounds(groups, goal, training, settings), goal)
+    finals = last.finals
     cost = Cost(sum(record.spent.values()), grid, sum(record.seconds.values()))
     missing = {one.name: one.values() for one in finals if missed(one.values(), limits)}  # not by another gate alone
     nearest = None if held else closest(missing, limits)
@@ -124,63 +126,6 @@ def _answer(
         metric_name=metric_name,
         search_rows=len(teachers[0][0].data.search),
     )
-
-
-def _train(
-    question: Question,
-    groups: dict[str, list[Priced]],
-    goal: Goal,
-    training: Training,
-    limits: Sequence[Limit],
-    grid: float,
-) -> tuple[list[Final], list[Point]]:
-    """The rounds and the full runs: all of these, and the points that held, the best answer last.
-
-    `grid` is what training the whole grid would take, in passes.
-    """
-    settings, record, progress = question.settings, training.record, training.teachers[0].progress
-    names = run_rounds(groups, goal, training, settings)
-    members = {member.name: member for name in names for member in groups[name]}
-    last = record.last()
-    finals: list[Final] = []
-    full: dict[str, list[Point]] = {}
-
-    def trained(shape: str) -> list[Point]:
-        """The points of a shape that is trained in full, unless the budget is spent; the first one always is."""
-        if shape not in full:
-            more = training.cost(groups[shape], FULL.share)
-            paid = [one for one in full if full[one] and groups[one][0].candidate.shape.is_trained]
-            if paid and more and sum(record.spent.values()) + more > settings.budget * grid:
-                record.stopped[shape] = f"the training budget was spent (advise.budget = {settings.budget:g})"
-                return []
-            full[shape] = judged_points(groups[shape], training, FULL)
-        return full[shape]
-
-    def holds(point: Point) -> bool:
-        if not trained(point.shape):
-            return False
-        finals.append(run_final(question, members[point.name], limits, progress))
-        return finals[-1].met
-
-    progress.line(f"last round: {len(names)} shapes, trained in full as far as the budget goes")
-    if goal == "metric" or not last:
-        points = [point for name in names for point in trained(name)]
-    else:
-        points = [
-            Point(name, last[name].shape, last[name].metric, member.price.p50_ms)
-            for name, member in members.items()
-            if name in last
-        ]
-    if goal == "metric":
-        return finals, first_that_holds(points, holds, limit=settings.finalists, tolerance=settings.tolerance)
-    along = front(points)
-    free = [point for point in along if not groups[point.shape][0].candidate.shape.is_trained]
-    held = cheapest_that_holds(free, holds, limit=1)
-    cheaper = [point for point in along if point not in free and (not held or point.price < held[-1].price)]
-    dearest = max((training.cost(groups[point.shape], FULL.share) for point in cheaper), default=0.0)
-    affordable = int((settings.budget * grid - sum(record.spent.values())) / dearest) if dearest else len(cheaper)
-    limit = min(settings.finalists - len(finals), max(1, affordable))
-    return finals, held + cheapest_that_holds(cheaper, holds, limit=limit)
 
 
 def _teachers(teachers: Sequence[tuple[Steps, list[StageEntry]]]) -> dict[str, float]:
