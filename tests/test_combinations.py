@@ -1,143 +1,188 @@
-"""Every two methods, one behind the other: refused with a reason before any work, or right in PyTorch and in ONNX."""
+"""Every two methods in both orders, every method before every number format: right, or refused for a stated reason."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from itertools import product
+from collections.abc import Callable, Iterator
+from itertools import combinations_with_replacement, product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
-import torch
 
-from compressor.errors import RequestError
-from compressor.graph.export import export
-from compressor.graph.quantized import write_unrounded
-from compressor.models import checkpoint as checkpoints
-from compressor.models import macs
-from compressor.models.kinds.quantizers import unrounded_inputs
-from compressor.models.structure import Structure
+from compressor.errors import PassError, RequestError
 from compressor.stages.context import Checkpoint
 from compressor.stages.registry import STAGES
-from compressor.tasks.examples import TextExample
-from compressor.training import collate
-from tests.stages.distill.conftest import make_checkpoint, make_context, make_examples, tiny_task
+from tests.combining import (
+    METHODS,
+    VARIANTS,
+    Exported,
+    agree,
+    apply,
+    tiny_teacher,
+    wide_teacher,
+    with_plain_weights,
+)
 
-TASK = "text-classification"
-QUICK = {"max_steps": 1, "batch_size": 4}
-METHODS: dict[str, tuple[str, dict[str, Any]]] = {
-    "finetune": ("finetune", QUICK),
-    "prune_vocabulary": ("prune_vocabulary", {}),
-    "drop_layers": ("drop_layers", {"keep": [0, 2, 3]}),
-    "prune_weights": ("prune_weights", {**QUICK, "sparsity": 0.5}),
-    "prune_widths": ("prune_widths", {"heads": 0.5, "feed_forward": 0.5, "importance": "magnitude"}),
-    "prune_hidden": ("prune_widths", {"hidden": 0.5, "importance": "magnitude"}),
-    "dynabert": ("dynabert", {**QUICK, "widths": [1.0, 0.5], "importance": "magnitude"}),
-    "distill": ("distill", QUICK),
-    "bilstm": ("distill", {**QUICK, "student": {"kind": "bilstm", "layers": 1, "hidden_size": 8, "embedding_size": 8}}),
-    "cnn": ("distill", {**QUICK, "student": {"kind": "cnn", "hidden_size": 9, "embedding_size": 8}}),
-    "low_rank": ("low_rank", {"ratio": 0.5, "weighting": "none"}),
-    "factorize_embeddings": ("factorize_embeddings", {"ratio": 0.5, "weighting": "none"}),
-    "share_layers": ("share_layers", {"groups": "pairs"}),
-    "squeeze": ("squeeze", QUICK),
-    "qat": ("qat", QUICK),
-    "length_adaptive": ("length_adaptive", {**QUICK, "sandwich": 1}),
-    "deformer": ("deformer", {**QUICK, "layers": 1}),
-    "power_bert": ("power_bert", QUICK),
-    "adaptive_depth": ("adaptive_depth", {**QUICK, "method": "deebert", "setting": 0.6}),
+PARTNERS = ("low_rank", "factorize_embeddings", "qat", "length_adaptive")
+"""What the variants are tried with, in front and behind."""
+TRANSFORMERS = (  # methods that work on transformer layers
+    "drop_layers prune_weights prune_widths prune_hidden dynabert take_size low_rank share_layers squeeze qat "
+    "length_adaptive deformer power_bert adaptive_depth"
+)
+ON_PLAIN_MATRICES = "prune_widths prune_hidden dynabert take_size"
+WITH_EXITS = "with exits: it would train the last layer alone. Put adaptive_depth behind"
+REFUSALS = [  # those in front, those behind, and what the message must say
+    ("bilstm cnn", TRANSFORMERS, "has no transformer layers. Behind the distillation that makes it, only"),
+    ("bilstm", "bilstm cnn", "(recurrent) would be lost"),
+    ("cnn", "bilstm cnn", "(convolutional) would be lost"),
+    ("drop_layers", "bilstm cnn", "(layers 2 in the place of 4) would be lost"),
+    ("dynabert", "bilstm cnn", "(the sizes of dynabert) would be lost"),
+    ("prune_weights prune_widths prune_hidden take_size low_rank factorize_embeddings share_layers squeeze qat "
+     "length_adaptive deformer power_bert", "bilstm cnn", "would be lost: put distill first"),
+    ("prune_weights", "low_rank dynabert take_size share_layers", "zeros must stay where they are: put prune_weights"),
+    ("movement soft_movement pruned_embeddings", "low_rank", "zeros must stay where they are: put prune_weights"),
+    ("pruned_embeddings", "factorize_embeddings", "none of these zeros: put factorize_embeddings in front"),
+    ("low_rank", f"{ON_PLAIN_MATRICES} uneven_widths dynabert_depths share_layers", "products already: put low_rank"),
+    ("low_rank", "low_rank", "a product of rank 8 already, and rank 8 is no less"),
+    ("rank_by_energy", "low_rank", "already, and rank 8 is no less"),
+    ("rank_by_fisher", "low_rank rank_by_fisher", "a product of rank 6 already, and rank"),
+    ("share_layers", ON_PLAIN_MATRICES, "layers share their weights: put share_layers behind"),
+    ("qat", f"{ON_PLAIN_MATRICES} prune_weights movement soft_movement pruned_embeddings low_rank rank_by_energy "
+     "rank_by_fisher dynabert_depths uneven_widths share_layers squeeze", "trained for int8 already: put qat behind"),
+    ("factorize_embeddings", "prune_hidden", "put it before factorize_embeddings"),
+    ("factorize_embeddings", "factorize_embeddings", "factorized at rank 8 already, and 8 is no less"),
+    ("prune_hidden squeeze", "dynabert", "set hidden: 0, or leave the hidden size as it is"),
+    ("prune_weights prune_widths prune_hidden take_size low_rank factorize_embeddings share_layers length_adaptive "
+     "deformer power_bert adaptive_depth", "squeeze", "only the weights of a plain model can be mapped"),
+    ("length_adaptive power_bert", "deformer", "drops tokens: where texts are kept apart, nobody knows which matter"),
+    ("deformer", "length_adaptive power_bert adaptive_depth", "keeps two texts apart below"),
+    ("deformer", "take_size", "at least one must, and one must see both: keep others, or put deformer behind"),
+    ("adaptive_depth", f"{ON_PLAIN_MATRICES} finetune prune_weights distill bilstm cnn qat length_adaptive deformer "
+     "power_bert", WITH_EXITS),
+    ("dact pabee", "qat length_adaptive", WITH_EXITS),
+]  # fmt: skip
+IMPOSSIBLE = [  # neither order works, as both refusals say
+    ("bilstm cnn", TRANSFORMERS),
+    ("bilstm cnn", "bilstm cnn"),
+    ("deformer", "length_adaptive power_bert adaptive_depth"),
+    ("low_rank", "low_rank"),  # a second time at the same rank
+    ("factorize_embeddings", "factorize_embeddings"),
+]
+FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
+    "dynamic int8": ("quantize", {"mode": "dynamic", "smallest_width": 2, "embeddings": "keep"}),
+    "static int8": (
+        "quantize",
+        {"backend": "onnxruntime", "mode": "static", "smallest_width": 2, "embeddings": "keep"},
+    ),
+    "int4": ("quantize_weights", {"block_size": 16, "smallest_width": 2, "embeddings": "keep"}),
+    "int4 embeddings": ("quantize_weights", {"block_size": 16, "smallest_width": 2, "embeddings": "int4"}),
 }
-ELSEWHERE = {"take_size": "it needs a model of several sizes: tests/stages/dynabert"}
-"""Stages that have no place behind or before any other."""
+First = Callable[[str], Checkpoint]
 
 
-def test_no_stage_is_left_out() -> None:
-    assert {stage for stage, _ in METHODS.values()} | set(ELSEWHERE) == set(STAGES)
+def pairs(*rows: tuple[str, str]) -> Iterator[tuple[str, str]]:
+    """(first, second) of a table of names with blanks between them."""
+    for firsts, seconds in rows:
+        yield from product(firsts.split(), seconds.split())
 
 
-@pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Checkpoint]:
-    """A tiny model after one method, and the model itself for "": each is made once."""
-    made: dict[str, Checkpoint] = {}
+REFUSED = {pair: reason for firsts, seconds, reason in REFUSALS for pair in pairs((firsts, seconds))}
+CASES = [
+    *product(METHODS, METHODS),
+    *product(VARIANTS, PARTNERS),
+    *product(PARTNERS, VARIANTS),
+    *((variant, variant) for variant in VARIANTS),
+    ("pruned_embeddings", "factorize_embeddings"),
+]
 
-    def get(method: str) -> Checkpoint:
-        if method not in made:
-            folder = tmp_path_factory.mktemp(method or "teacher")
-            if method:
-                made[method] = apply(method, get(""), get(""), folder)
-            else:
-                made[method] = make_checkpoint(folder, tiny_task(TASK), layers=4)
-        return made[method]
+
+def cached(make: Callable[[str], Any]) -> Callable[[str], Any]:
+    """A function of a name that does its work once."""
+    made: dict[str, Any] = {}
+
+    def get(name: str) -> Any:
+        if name not in made:
+            made[name] = make(name)
+        return made[name]
 
     return get
 
 
-def examples(count: int) -> list[Any]:
-    """Pairs of texts of several lengths."""
-    rows = make_examples(TASK, count)
-    return [
-        TextExample(row.text, pair=other.text, labels=row.labels) for row, other in zip(rows, rows[::-1], strict=True)
-    ]
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> First:
+    """A tiny model after one method, and the model itself for ""."""
+
+    def make(method: str) -> Checkpoint:
+        folder = tmp_path_factory.mktemp(method or "teacher")
+        return apply(method, get(""), get(""), folder) if method else tiny_teacher(folder)
+
+    get = cached(make)
+    return get
 
 
-def apply(method: str, source: Checkpoint, teacher: Checkpoint, folder: Path) -> Checkpoint:
-    """Check and run one method as a recipe does; what was foretold of its shape must come true."""
-    name, values = METHODS[method]
-    spec = STAGES[name]
-    task = tiny_task(TASK)
-    settings = spec.load_settings()(**values)
-    before, config = checkpoints.read_config(source.path), checkpoints.read_config(teacher.path)
-    spec.check_structure(Structure.from_config(before), method)
-    spec.check_task(settings, task.name)
-    shape = spec.load_shape()
-    foretold = shape(before, config, settings) if shape else before
-    context = make_context(folder, task, teacher)
-    context = replace(context, data=replace(context.data, train=examples(24), calibration=examples(8)))
-    context.output.mkdir(parents=True)
-    try:
-        result = spec.load_run()(source, settings, context)
-    except RequestError as error:
-        raise AssertionError(f"refused only after the work had begun: {error}") from error
-    after = checkpoints.read_config(result.path)
-    assert set(Structure.from_config(after).kinds()) == set(Structure.from_config(foretold).kinds())
-    if method != "prune_vocabulary":  # how many pieces stay, only the texts tell
-        assert macs.parameter_count(after, TASK) == macs.parameter_count(foretold, TASK)
-    return result
+@pytest.fixture(scope="module")
+def fused(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Exported]:
+    """A wider model after one method, exported and fused."""
+    teacher = wide_teacher(tmp_path_factory.mktemp("wide"))
+
+    def make(method: str) -> Exported:
+        folder = tmp_path_factory.mktemp(f"wide-{method}")
+        return agree(apply(method, teacher, teacher, folder), folder)
+
+    return cached(make)
 
 
-def agree(source: Checkpoint, folder: Path) -> None:
-    """Load, export, and compare PyTorch with ONNX on texts of several lengths in one batch."""
-    task = tiny_task(TASK)
-    model = checkpoints.load(source.path, task)
-    tokenizer = checkpoints.load_tokenizer(source.path)
-    inputs, _ = collate(task.features(examples(6), tokenizer, labelled=True), tokenizer, task)
-    with torch.no_grad(), unrounded_inputs(model):
-        expected: Any = model(**inputs)
-    export(source, task, folder / "graph.onnx", opset=17, dial="optional")
-    if checkpoints.structure_of(model).quantizers:
-        write_unrounded(folder / "graph.onnx", folder / "graph.onnx")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(folder / "graph.onnx"), options, providers=["CPUExecutionProvider"])
-    known = [entry.name for entry in session.get_inputs()]
-    found = session.run(None, {name: value.numpy() for name, value in inputs.items() if name in known})
-    np.testing.assert_allclose(found[0], expected.logits.numpy(), atol=1e-4, rtol=1e-3)
-    if "blocks_run" in expected:
-        assert found[1].tolist() == expected.blocks_run.tolist()
+def test_no_stage_is_left_out() -> None:
+    assert {stage for method in METHODS.values() for stage, _ in method} == set(STAGES)
+    assert {stage for method in VARIANTS.values() for stage, _ in method} <= set(STAGES)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_a_method_alone(method: str, first: Callable[[str], Checkpoint], tmp_path: Path) -> None:
+def test_every_pair_that_is_not_known_to_be_impossible_works_in_one_order() -> None:
+    impossible = {frozenset(pair) for pair in pairs(*IMPOSSIBLE)}
+    for one, other in combinations_with_replacement(METHODS, 2):
+        refused = (one, other) in REFUSED and (other, one) in REFUSED
+        assert refused == (frozenset((one, other)) in impossible), (one, other)
+    assert REFUSED.keys() <= set(CASES)  # nothing is excused that is not tried
+
+
+@pytest.mark.parametrize("method", [*METHODS, *VARIANTS])
+def test_a_method_alone(method: str, first: First, tmp_path: Path) -> None:
     agree(first(method), tmp_path)
 
 
-@pytest.mark.parametrize(("before", "behind"), [pair for pair in product(METHODS, METHODS) if pair[0] != pair[1]])
-def test_two_methods(before: str, behind: str, first: Callable[[str], Checkpoint], tmp_path: Path) -> None:
-    try:
-        result = apply(behind, first(before), first(""), tmp_path)
-    except RequestError as error:
-        assert len(str(error)) > 30  # a sentence that says which and why
+@pytest.mark.parametrize(("before", "behind"), dict.fromkeys(CASES))
+def test_two_methods(before: str, behind: str, first: First, tmp_path: Path) -> None:
+    reason = REFUSED.get((before, behind))
+    if reason is None:
+        agree(apply(behind, first(before), first(""), tmp_path), tmp_path)
         return
-    agree(result, tmp_path)
+    with pytest.raises(RequestError) as refusal:
+        apply(behind, first(before), first(""), tmp_path)
+    assert reason in str(refusal.value)
+
+
+@pytest.mark.parametrize("number_format", FORMATS)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_and_a_number_format(method: str, number_format: str, fused: Callable[[str], Exported]) -> None:
+    """Int8 differs by little of what texts differ by; products of four bits are those of the numbers they stand for."""
+    exported = fused(method)
+    name, values = FORMATS[number_format]
+    if exported.rounds:  # what is rounded, and how, it has learned
+        values = {"embeddings": "keep"}
+    if exported.rounds and name == "quantize_weights":
+        with pytest.raises(PassError, match="is quantized already"):
+            exported.after(name, exported.fused, **values)
+        return
+    if method == "prune_vocabulary":  # so few words are left that a pass looks for no table of few bits
+        values = {**values, "embeddings": "keep"}
+    graph, notes = exported.after(name, exported.fused, **values)
+    assert notes["quantized"] > 0
+    found = exported.run(graph)[0]
+    if name == "quantize_weights":
+        expected = exported.run(with_plain_weights(graph))[0]
+        np.testing.assert_allclose(found, expected, atol=1e-3 * np.ptp(expected))
+        assert (notes.get("embeddings") is not None) == (values["embeddings"] == "int4")
+    else:
+        expected = exported.run(exported.fused)[0]
+        np.testing.assert_allclose(found, expected, atol=0.2 * np.ptp(expected))
