@@ -91,7 +91,7 @@ class StageSpec:
             cast(Callable[[Any, TaskName], object], load(self.check))(settings, task)
 
     def check_inputs(self, settings: Any, teacher: Path, data: Splits) -> None:
-        """Raise `RequestError` for what the teacher's files (its folder), the data or the settings' own files rule out."""
+        """Raise `RequestError` for what the teacher's folder, the data or files that the settings name rule out."""
         if self.examine:
             cast(Callable[..., object], load(self.examine))(settings, teacher, data)
 

@@ -16,6 +16,7 @@ from compressor.config.schema import parse
 from compressor.errors import CheckpointError, DataError, RequestError
 from compressor.graph.export import export
 from compressor.models import checkpoint as checkpoints
+from compressor.request import build
 from compressor.stages.context import Checkpoint, StageContext
 from compressor.stages.prune_vocabulary import stage
 from compressor.stages.prune_vocabulary.counting import texts_of
@@ -216,3 +217,9 @@ def test_listed_pieces_need_no_training_data() -> None:
     spec = stage_spec("prune_vocabulary")
     assert spec.parts_read(PruneVocabularySettings(keep_file="pieces.txt")) == ()
     assert spec.parts_read(PruneVocabularySettings(texts="texts.txt")) == ("train",)  # both are counted
+
+
+def test_the_smallest_recipe_trains_away_what_pieces_cost() -> None:
+    asked = build(["recipe=smallest"])
+    assert [entry.key for entry in asked.stages] == ["prune_vocabulary", "prune_widths", "distill"]
+    assert (asked.gates.max_size_mb, asked.gates.max_metric_drop) == (5, 3)
