@@ -96,10 +96,12 @@ def write_unrounded(source: Path, target: Path) -> None:
 def _marked(layer: QuantizedLinear) -> Any:
     step, zero = layer.input_range.step_and_zero()
     facts = (step.item(), int(zero), layer.weight_bits)
+    quiet = layer.quiet if layer.brings_down else None
 
     def forward(rows: Tensor) -> Tensor:
+        states = rows if quiet is None else rows * quiet
         bias = () if layer.bias is None else (layer.bias,)
-        return cast(Tensor, cast(Any, _Marker).apply(*facts, rows, layer.weight, *bias))
+        return cast(Tensor, cast(Any, _Marker).apply(*facts, states, layer.weight, *bias))
 
     return forward
 

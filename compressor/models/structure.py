@@ -114,6 +114,7 @@ class Quantizers:
     """All matrices of the encoder's layers round their inputs and weights to int8 (quantization-aware training)."""
 
     weight_bits: Literal[7, 8] = 8  # 7: x86 processors without VNNI cannot overflow
+    smoothed: bool = False  # each matrix has a factor for each channel of its input, which is multiplied by it first
 
     def of_layers(self, kept: Sequence[int]) -> Quantizers:
         """The same: every layer that is left rounds."""

@@ -1,6 +1,8 @@
 """Encoders whose matrices see their inputs and their own weights rounded to eight bits (Q8BERT, Zafrir et al. 2019).
 
-A linear layer keeps its name, its float32 weight and its bias; the range of its inputs stands beside them.
+A linear layer keeps its name, its float32 weight and its bias; the range of its inputs stands beside them. In a
+smoothed model a factor for each channel of its input does too, with which loud channels are brought down before they
+are rounded; the weight has the inverse in it.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from contextlib import contextmanager
 from operator import attrgetter
 from typing import Any, TypeVar, cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
@@ -26,10 +29,23 @@ class QuantizedLinear(nn.Linear):
 
     input_range: InputRange
     weight_bits: int
+    quiet: Tensor | None  # [in], factors of the input's channels
 
     def forward(self, input: Tensor) -> Tensor:
         """[..., in] to [..., out]."""
-        return linear(self.input_range(input), rounded_weight(self.weight, self.weight_bits), self.bias)
+        states = self.input_range(input if self.quiet is None else input * self.quiet)
+        return linear(states, rounded_weight(self.weight, self.weight_bits), self.bias)
+
+    @property
+    def brings_down(self) -> bool:
+        """Whether any channel of its input is multiplied by another factor than 1."""
+        return self.quiet is not None and not bool((self.quiet == 1).all())
+
+    @torch.no_grad()
+    def bring_down(self, factor: Tensor) -> None:
+        """Divide the input's channels by `factor` [in] from now on; the layer computes what it did."""
+        cast(Tensor, self.quiet).div_(factor)
+        self.weight.mul_(factor)
 
 
 def make_quantizers(model: Model, settings: Quantizers) -> Model:
@@ -38,7 +54,7 @@ def make_quantizers(model: Model, settings: Quantizers) -> Model:
     Layers that do it already keep their ranges. Weights can be loaded after this.
     """
     for module in encoder_linears(model):
-        _make(module, settings.weight_bits)
+        _make(module, settings)
     cast(Any, model).quantizers = settings
     return model
 
@@ -72,9 +88,13 @@ def unrounded_inputs(model: nn.Module) -> Iterator[None]:
             each.rounds = True
 
 
-def _make(module: nn.Linear, bits: int) -> None:
+def _make(module: nn.Linear, settings: Quantizers) -> None:
     """Change the layer itself, so that its parameters stay the same objects."""
     if not isinstance(module, QuantizedLinear):
         cast(Any, module).__class__ = QuantizedLinear
         module.input_range = InputRange().to(module.weight.device)
-    cast(QuantizedLinear, module).weight_bits = bits
+        module.register_buffer("quiet", None)
+    layer = cast(QuantizedLinear, module)
+    layer.weight_bits = settings.weight_bits
+    if settings.smoothed and layer.quiet is None:
+        layer.quiet = torch.ones(layer.in_features, device=layer.weight.device)

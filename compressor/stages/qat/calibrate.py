@@ -1,4 +1,4 @@
-"""Where the ranges of activations start: at what calibration examples show."""
+"""Which channels of activations are brought down, and where their ranges start: at what calibration examples show."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from compressor.models.loud_channels import factors
 from compressor.stages.context import StageContext
 from compressor.tasks.base import Feature
 from compressor.training.layer_inputs import watch_inputs
@@ -28,15 +29,36 @@ def percentiles(states: Tensor, percentile: float) -> tuple[float, float]:
     return low, high
 
 
+def quieting(
+    model: nn.Module, layers: Sequence[nn.Linear], features: Sequence[Feature], tokenizer: PreTrainedTokenizerBase,
+    context: StageContext,
+) -> list[Tensor]:  # fmt: skip
+    """By what each channel of each layer's inputs is divided [in], over examples that run one by one."""
+    loudness = [torch.zeros(layer.in_features) for layer in layers]
+
+    def see(place: int, states: Tensor) -> None:
+        torch.maximum(loudness[place], states.abs().flatten(0, -2).amax(0).float().cpu(), out=loudness[place])
+
+    watch_inputs(model, layers, see, features, tokenizer, context, title="qat: loud channels")
+    found = [factors(loud.numpy()) for loud in loudness]
+    return [
+        torch.ones_like(loud) if factor is None else torch.from_numpy(factor)
+        for loud, factor in zip(loudness, found, strict=True)
+    ]
+
+
 def input_ranges(
     model: nn.Module, layers: Sequence[nn.Module], features: Sequence[Feature], percentile: float,
-    tokenizer: PreTrainedTokenizerBase, context: StageContext,
+    tokenizer: PreTrainedTokenizerBase, context: StageContext, dividers: Sequence[Tensor] | None = None,
 ) -> list[tuple[float, float]]:  # fmt: skip
-    """The smallest low and the largest high end of each layer's inputs, over examples that run one by one."""
+    """The smallest low and the largest high end of each layer's inputs, over examples that run one by one.
+
+    `dividers`: by what each input's channels are divided before, [in] a layer.
+    """
     found = [(0.0, 0.0)] * len(layers)
 
     def see(place: int, states: Tensor) -> None:
-        low, high = percentiles(states, percentile)
+        low, high = percentiles(states if dividers is None else states / dividers[place].to(states.device), percentile)
         found[place] = min(found[place][0], low), max(found[place][1], high)
 
     watch_inputs(model, layers, see, features, tokenizer, context, title="qat: ranges")

@@ -17,9 +17,9 @@ from compressor.models.structure import Quantizers
 from compressor.stages.context import Checkpoint, StageContext
 from compressor.stages.distill.lesson import lesson
 from compressor.stages.distill.student import load_student
-from compressor.stages.qat.calibrate import input_ranges
+from compressor.stages.qat.calibrate import input_ranges, quieting
 from compressor.stages.qat.settings import QatSettings
-from compressor.stages.qat.shape import shape
+from compressor.stages.qat.shape import shape, structure_of
 from compressor.training import task_loss, train
 
 if TYPE_CHECKING:
@@ -34,14 +34,15 @@ def run(source: Checkpoint, settings: QatSettings, context: StageContext) -> Che
         CheckpointError: The checkpoint cannot be loaded for the task.
         TrainingError: The loss is no longer a number.
     """
-    shape(checkpoints.read_config(source.path), checkpoints.read_config(context.teacher.path), settings)
+    config = checkpoints.read_config(source.path)
+    shape(config, checkpoints.read_config(context.teacher.path), settings)
     losses = settings.losses()
     if losses is None:
         model: nn.Module = checkpoints.load(source.path, context.task)
         tokenizer = checkpoints.load_tokenizer(source.path)
     else:
         model, tokenizer = load_student(source, context)
-    _start(model, settings, tokenizer, context)
+    _start(model, structure_of(config, settings), settings, tokenizer, context)
     learner, learned = (
         (model, task_loss(context.task)) if losses is None else lesson(model, losses, context, tokenizer=tokenizer)
     )
@@ -51,16 +52,22 @@ def run(source: Checkpoint, settings: QatSettings, context: StageContext) -> Che
     return Checkpoint(context.output, source.key)
 
 
-def _start(model: nn.Module, settings: QatSettings, tokenizer: PreTrainedTokenizerBase, context: StageContext) -> None:
+def _start(
+    model: nn.Module, kind: Quantizers, settings: QatSettings, tokenizer: PreTrainedTokenizerBase, context: StageContext
+) -> None:
     """Let the model round, in ranges that calibration examples show; one that rounds already keeps its own."""
     new = [layer for layer in encoder_linears(model) if not isinstance(layer, QuantizedLinear)]
     examples = list(context.data.calibration)[: settings.samples]
     if new and not examples:
         raise RequestError("qat: ranges of activations start from calibration examples: give data.calibration above 0.")
     features = context.task.features(examples, tokenizer, labelled=True)
-    ends = input_ranges(model, new, features, settings.percentile, tokenizer, context) if new else []
-    make_quantizers(model, Quantizers(weight_bits=settings.weight_bits))
-    for layer, (low, high) in zip(new, ends, strict=True):
-        cast(QuantizedLinear, layer).input_range.start(low, high)
+    dividers = quieting(model, new, features, tokenizer, context) if new and kind.smoothed else None
+    ends = input_ranges(model, new, features, settings.percentile, tokenizer, context, dividers) if new else []
+    make_quantizers(model, kind)
+    for place, (layer, (low, high)) in enumerate(zip(new, ends, strict=True)):
+        rounding = cast(QuantizedLinear, layer)
+        rounding.input_range.start(low, high)
+        if dividers is not None:
+            rounding.bring_down(dividers[place].to(rounding.weight.device))
     for layer in quantized_layers(model).values():
         layer.input_range.learning_rate = settings.range_learning_rate

@@ -26,9 +26,9 @@ from compressor.graph.passes.quantize.requirements import check_trained
 from compressor.graph.passes.quantize.settings import QuantizeSettings
 from compressor.graph.registry import pass_spec, run_pass
 from compressor.models import checkpoint
-from compressor.models.kinds.quantizers import make_quantizers, quantized_layers
+from compressor.models.kinds.quantizers import make_quantizers, quantized_layers, unrounded_inputs
 from compressor.models.kinds.split_layers import make_split_layers
-from compressor.models.structure import Quantizers, SplitLayers, Structure
+from compressor.models.structure import Quantizers, SplitLayers, Structure, with_structure
 from compressor.stages.context import Checkpoint
 from compressor.stages.qat import stage
 from compressor.stages.qat.calibrate import percentiles
@@ -138,6 +138,34 @@ def test_products_are_integers_and_agree_with_pytorch(trained: Checkpoint, tmp_p
     assert parity.max_abs < 1e-4
 
 
+def test_loud_channels_are_brought_down_before_they_are_rounded(source: Checkpoint, tmp_path: Path) -> None:
+    model: Any = checkpoint.load(source.path, TASK)
+    with torch.no_grad():
+        model.bert.encoder.layer[1].attention.output.LayerNorm.weight[5] *= 25
+    checkpoint.save(model, checkpoint.load_tokenizer(source.path), tmp_path / "loud")
+    loud = Checkpoint(tmp_path / "loud", "loud")
+    inputs = inputs_of(source)
+    wanted, errors = logits(model.eval(), inputs), {}
+    states = 2 * torch.rand(200, 32, generator=torch.Generator().manual_seed(0)) - 1
+    states[:, 5] *= 20
+    product = model.bert.encoder.layer[1].intermediate.dense(states)
+    for smooth in (True, False):
+        folder = tmp_path / str(smooth)
+        folder.mkdir()
+        still = {"max_steps": 1, "learning_rate": 1e-12, "range_learning_rate": 1e-12, "percentile": 100}
+        result = run(folder, loud, smooth=smooth, **still)
+        rounded: Any = checkpoint.load(result.path, TASK)
+        layer = rounded.bert.encoder.layer[1].intermediate.dense
+        assert layer.brings_down == smooth
+        with unrounded_inputs(rounded):
+            np.testing.assert_allclose(logits(rounded, inputs), wanted, atol=0.05 * np.abs(wanted).max())
+        fused, context = to_graph(result, folder)
+        graph = run_pass(pass_spec("quantize"), fused, folder / "int8.onnx", QuantizeSettings(), context).path
+        errors[smooth] = (layer(states) - product).abs().mean().item()
+        np.testing.assert_allclose(onnx_logits(graph, inputs), logits(rounded, inputs), atol=0.05)
+    assert errors[True] < errors[False] / 2
+
+
 @pytest.mark.parametrize("method", ["length_adaptive", "adaptive_depth"])
 def test_products_are_integers_in_models_with_dials(method: str, trained: Checkpoint, tmp_path: Path) -> None:
     result = apply(method, trained, trained, tmp_path / "stage")
@@ -212,7 +240,11 @@ def test_percentiles_leave_out_what_is_rare() -> None:
 def test_plan_knows_the_shape() -> None:
     config = model_config("bert", 3, 32, 4)
     after = Structure.from_config(shape(config, config, QatSettings(weight_bits=7)))
-    assert after == Structure(quantizers=Quantizers(weight_bits=7))
+    assert after == Structure(quantizers=Quantizers(weight_bits=7, smoothed=True))
+    plain = Structure.from_config(shape(config, config, QatSettings(smooth=False)))
+    assert plain == Structure(quantizers=Quantizers())
+    again = shape(with_structure(config, plain), config, QatSettings())
+    assert Structure.from_config(again) == plain  # what rounds already goes on as it does
 
 
 def test_wrong_settings_are_refused() -> None:
