@@ -26,4 +26,5 @@ def factors(loudness: NDArray[np.float32]) -> NDArray[np.float32] | None:
     middle = float(np.median(loudness))
     if not loudness.max() > LOUD * middle > 0:
         return None
-    return np.maximum(1.0, loudness / (QUIET * middle)).astype(np.float32)
+    found: NDArray[np.float32] = np.maximum(1.0, loudness / (QUIET * middle)).astype(np.float32)
+    return found
