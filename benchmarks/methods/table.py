@@ -20,7 +20,7 @@ from compressor.models.checkpoint import read_config
 from compressor.models.structure import Structure
 from compressor.validation.bootstrap import paired_interval
 
-TRAINED_INT8 = ("int8-qat", "int8-qat-questions", "int8-qat-smoothed")
+TRAINED_INT8 = ("int8-qat", "int8-qat-questions", "int8-qat-smoothed", "int8-qat-still")
 STATIC_INT8 = ("int8-naive", "int8-percentile", "int8-mse")
 FIRST_TEXT = 16
 """Tokens of a question, about the median."""

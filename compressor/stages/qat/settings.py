@@ -19,6 +19,7 @@ class QatSettings(TrainingSettings):
     epochs: Positive = 2.0
     learning_rate: Positive = 2e-5
     weight_bits: Literal[7, 8] = 8  # 7 for x86 processors without VNNI, as `device.reduce_range` says
+    dropout: bool = False  # drop units as fine-tuning does: far more noise than the rounding that is to be learned
     smooth: bool = True  # bring loud channels of activations down before they are rounded, as `quantize` does
     samples: Count = 64  # calibration examples that the ranges start from
     percentile: Annotated[float, Field(gt=50, le=100)] = 99.99  # of each example's activations, from both ends

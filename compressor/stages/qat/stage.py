@@ -6,7 +6,7 @@ largest number in every row. The model learns from the teacher. The pass `quanti
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import nn
 
@@ -43,6 +43,8 @@ def run(source: Checkpoint, settings: QatSettings, context: StageContext) -> Che
     else:
         model, tokenizer = load_student(source, context)
     _start(model, structure_of(config, settings), settings, tokenizer, context)
+    if not settings.dropout:
+        without_dropout(model)
     learner, learned = (
         (model, task_loss(context.task)) if losses is None else lesson(model, losses, context, tokenizer=tokenizer)
     )
@@ -50,6 +52,15 @@ def run(source: Checkpoint, settings: QatSettings, context: StageContext) -> Che
     train(learner, features, context.task, settings, learned, context, tokenizer, title="qat")
     checkpoints.save(model, tokenizer, context.output)
     return Checkpoint(context.output, source.key)
+
+
+def without_dropout(model: nn.Module) -> None:
+    """Let no unit be dropped in training; `config.json` keeps its rates."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        if isinstance(getattr(module, "dropout_prob", None), float):  # of fused attention
+            cast(Any, module).dropout_prob = 0.0
 
 
 def _start(

@@ -224,6 +224,16 @@ def test_training_goes_on_in_the_learned_ranges(trained: Checkpoint, tmp_path: P
         torch.testing.assert_close(quantized_layers(again)[name].input_range.low, layer.input_range.low)
 
 
+@pytest.mark.parametrize("model_type", ["bert", "roberta", "distilbert", "electra"])
+def test_nothing_is_dropped_in_training(model_type: str) -> None:
+    config = {**model_config(model_type, 2, 32, 4), "hidden_dropout_prob": 0.5, "attention_probs_dropout_prob": 0.5}
+    model: Any = checkpoint.build({**config, "dropout": 0.5, "attention_dropout": 0.5}, TASK).train()
+    inputs = {"input_ids": torch.tensor([[2, 7, 8, 9, 3]]), "attention_mask": torch.ones(1, 5, dtype=torch.long)}
+    assert not np.allclose(logits(model, inputs), logits(model, inputs))
+    stage.without_dropout(model)
+    np.testing.assert_array_equal(logits(model, inputs), logits(model, inputs))
+
+
 def test_no_calibration_examples_are_refused(source: Checkpoint, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="ranges of activations start from calibration examples"):
         stage.run(source, QatSettings(max_steps=1), make_context(tmp_path, TASK, source))
