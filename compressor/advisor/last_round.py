@@ -85,7 +85,24 @@ class LastRound:
         dearest = max((self.training.cost(self.groups[point.shape], FULL.share) for point in cheaper), default=0.0)
         affordable = int(self._left() / dearest) if dearest else len(cheaper)
         limit = min(self.question.settings.finalists - len(self.finals), max(1, affordable))
-        return held + cheapest_that_holds(cheaper, self.holds, limit=limit)
+        held = held + cheapest_that_holds(cheaper, self.holds, limit=limit)
+        return held + self._faster_of_trained(held)
+
+    def _faster_of_trained(self, held: Sequence[Point]) -> list[Point]:
+        """The fastest candidate, faster than the answer, of shapes trained in full that holds: it costs a run alone."""
+        if not held:
+            return []
+        asked = {final.name for final in self.finals}
+        wanted = next((limit.value for limit in self.limits if limit.name == "min_metric"), 0.0)
+        faster = [
+            point
+            for points in self.full.values()
+            for point in points
+            if point.price < held[-1].price and point.metric >= wanted and point.name not in asked
+        ]
+        left = max(0, self.question.settings.finalists - len(self.finals))
+        in_order = sorted(faster, key=lambda point: point.price)[:left]
+        return next(([point] for point in in_order if self.holds(point)), [])
 
     def _is_free(self, shape: str) -> bool:
         return not self.groups[shape][0].candidate.shape.is_trained
