@@ -7,8 +7,6 @@ from compressor.errors import RequestError
 from compressor.graph.passes.quantize.scheme import resolve
 from compressor.graph.passes.quantize.settings import QuantizeSettings
 
-_DEFAULT = QuantizeSettings()
-
 
 def check_trained(settings: QuantizeSettings, device: DeviceProfile) -> None:
     """Raise `RequestError` for settings that the training has settled, or a device that wants other ranges."""
@@ -18,8 +16,7 @@ def check_trained(settings: QuantizeSettings, device: DeviceProfile) -> None:
         "max_drop": settings.max_drop is not None,
         "exclude": bool(settings.exclude),
         "smooth": settings.smooth == "on",
-        "calibration": settings.calibration != _DEFAULT.calibration,
-        "percentile": settings.percentile != _DEFAULT.percentile,
+        **dict.fromkeys(settings.chosen_ranges(), True),
     }
     for name, given in asked.items():
         if given:

@@ -49,6 +49,11 @@ class QuantizeSettings:
     smooth: Literal["auto", "on", "off"] = "auto"  # loud channels of activations; auto: where there is calibration data
     max_drop: NonNegative | None = None  # nncf: points that int8 may lose; products go back to float until it holds
 
+    def chosen_ranges(self) -> list[str]:
+        """Which settings of static ranges are given, as others than the default."""
+        default = type(self)()
+        return [name for name in ("calibration", "percentile") if getattr(self, name) != getattr(default, name)]
+
     def needs(self, device: DeviceProfile) -> tuple[str, ...]:
         """The data parts without which it cannot work."""
         from compressor.graph.passes.quantize.scheme import resolve

@@ -7,13 +7,11 @@ from compressor.errors import RequestError
 from compressor.graph.passes.quantize.scheme import Scheme, resolve
 from compressor.graph.passes.quantize.settings import QuantizeSettings
 
-_DEFAULT = QuantizeSettings()
-
 
 def check_unread(settings: QuantizeSettings, device: DeviceProfile) -> None:
     """Raise `RequestError` for a setting without effect on this device, of a model that was not trained for int8."""
     scheme = resolve(settings, device)
-    ranges = [name for name in ("calibration", "percentile") if getattr(settings, name) != getattr(_DEFAULT, name)]
+    ranges = settings.chosen_ranges()
     of_int8 = {
         "embeddings": settings.embeddings in ("int8", "int4"),
         "smooth": settings.smooth == "on",
