@@ -25,8 +25,10 @@ class Set:
     own_teacher: bool = False  # one that is fine-tuned already, instead of the encoder
 
 
-def _texts(name: str) -> Set:
-    return Set(name, "text-classification", 16, lambda options, work: DATASETS[name](Path(options.data), work))
+def _texts(source: str, name: str | None = None) -> Set:
+    return Set(
+        name or source, "text-classification", 16, lambda options, work: DATASETS[source](Path(options.data), work)
+    )
 
 
 def _squad(options: argparse.Namespace, work: Path) -> DataSettings:
@@ -39,6 +41,7 @@ SETS = {
     for entry in (
         _texts("banking77"),
         _texts("clinc150"),
+        _texts("banking77", "banking77-later"),  # a second sitting, on another machine, with a teacher of its own
         Set("squad", "question-answering", 192, _squad, FeatureSettings(max_length=384, doc_stride=128), True),
     )
 }
