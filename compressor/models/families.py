@@ -35,6 +35,7 @@ class Family:
     query: str = "attention.self.query"
     key: str = "attention.self.key"
     value: str = "attention.self.value"
+    attention_dropout: str = "attention.self.dropout"  # of attention probabilities
     attention_output: str = "attention.output.dense"
     attention_output_dropout: str | None = "attention.output.dropout"
     attention_norm: str = "attention.output.LayerNorm"
@@ -49,7 +50,6 @@ class Family:
     heads_key: str = "num_attention_heads"
     hidden_key: str = "hidden_size"
     intermediate_key: str = "intermediate_size"
-    attention_dropout_key: str = "attention_probs_dropout_prob"
     embedding_key: str | None = None  # embedding size, where it may differ from the hidden size
 
     first_position: int = 0  # number of the first token's position embedding
@@ -123,6 +123,7 @@ FAMILIES: dict[str, Family] = {
             query="attention.q_lin",
             key="attention.k_lin",
             value="attention.v_lin",
+            attention_dropout="attention.dropout",
             attention_output="attention.out_lin",
             attention_output_dropout=None,
             attention_norm="sa_layer_norm",
@@ -135,7 +136,6 @@ FAMILIES: dict[str, Family] = {
             heads_key="n_heads",
             hidden_key="dim",
             intermediate_key="hidden_dim",
-            attention_dropout_key="attention_dropout",
             classifier_dense="pre_classifier",
         ),
     )

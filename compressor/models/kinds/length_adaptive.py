@@ -268,7 +268,7 @@ class LengthAdaptiveBackbone(nn.Module):
             heads=head_count(layer, family),
             significance=self.length_adaptive.significance,
             protect_first=self.length_adaptive.protect_first,
-            dropout=self._attention_dropout() if self.training else 0.0,
+            dropout=attrgetter(family.attention_dropout)(layer).p if self.training else 0.0,
             paid=paid,
             apart=unseen,
         )
@@ -309,9 +309,6 @@ class LengthAdaptiveBackbone(nn.Module):
         if self.length_adaptive.protect_first:
             factors = torch.cat([torch.ones_like(factors[:, :1]), factors[:, 1:]], dim=1)
         return factors.unsqueeze(-1)
-
-    def _attention_dropout(self) -> float:
-        return float(getattr(cast(Any, self).config, self.family.attention_dropout_key))
 
 
 def embed(backbone: nn.Module, family: Family, input_ids: Tensor, token_type_ids: Tensor | None) -> Tensor:

@@ -28,7 +28,7 @@ from compressor.graph.registry import pass_spec, run_pass
 from compressor.models import checkpoint
 from compressor.models.kinds.quantizers import make_quantizers, quantized_layers, unrounded_inputs
 from compressor.models.kinds.split_layers import make_split_layers
-from compressor.models.structure import Quantizers, SplitLayers, Structure, with_structure
+from compressor.models.structure import LengthAdaptive, Quantizers, SplitLayers, Structure, with_structure
 from compressor.stages.context import Checkpoint
 from compressor.stages.qat import stage
 from compressor.stages.qat.calibrate import percentiles
@@ -224,10 +224,12 @@ def test_training_goes_on_in_the_learned_ranges(trained: Checkpoint, tmp_path: P
         torch.testing.assert_close(quantized_layers(again)[name].input_range.low, layer.input_range.low)
 
 
+@pytest.mark.parametrize("structure", [Structure(), Structure(length_adaptive=LengthAdaptive(keep=[0.8, 0.6]))])
 @pytest.mark.parametrize("model_type", ["bert", "roberta", "distilbert", "electra"])
-def test_nothing_is_dropped_in_training(model_type: str) -> None:
+def test_nothing_is_dropped_in_training(model_type: str, structure: Structure) -> None:
     config = {**model_config(model_type, 2, 32, 4), "hidden_dropout_prob": 0.5, "attention_probs_dropout_prob": 0.5}
-    model: Any = checkpoint.build({**config, "dropout": 0.5, "attention_dropout": 0.5}, TASK).train()
+    rates = {**config, "dropout": 0.5, "attention_dropout": 0.5}
+    model: Any = checkpoint.build(with_structure(rates, structure), TASK).train()
     inputs = {"input_ids": torch.tensor([[2, 7, 8, 9, 3]]), "attention_mask": torch.ones(1, 5, dtype=torch.long)}
     assert not np.allclose(logits(model, inputs), logits(model, inputs))
     stage.without_dropout(model)
