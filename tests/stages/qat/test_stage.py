@@ -224,7 +224,7 @@ def test_training_goes_on_in_the_learned_ranges(trained: Checkpoint, tmp_path: P
         torch.testing.assert_close(quantized_layers(again)[name].input_range.low, layer.input_range.low)
 
 
-@pytest.mark.parametrize("structure", [Structure(), Structure(length_adaptive=LengthAdaptive(keep=[0.8, 0.6]))])
+@pytest.mark.parametrize("structure", [Structure(), Structure(length_adaptive=LengthAdaptive(keep=[1.0, 0.8]))])
 @pytest.mark.parametrize("model_type", ["bert", "roberta", "distilbert", "electra"])
 def test_nothing_is_dropped_in_training(model_type: str, structure: Structure) -> None:
     config = {**model_config(model_type, 2, 32, 4), "hidden_dropout_prob": 0.5, "attention_probs_dropout_prob": 0.5}
