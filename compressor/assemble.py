@@ -183,9 +183,8 @@ def _notes(name: str, speed: Speed) -> list[str]:
         return [speed.energy_note]
     if name == "peak memory":
         return [speed.memory_note]
-    if speed.steady is False and speed.spread is not None and name != "first call":
-        return [f"the machine was too noisy: rounds differ by {100 * speed.spread:.0f} %"]
-    return []
+    doubts = speed.doubts()
+    return [f"the machine was too noisy: {' and '.join(doubts)}"] if doubts and name != "first call" else []
 
 
 def _dial(steps: Steps, graph: Graph, artifact: Row) -> Dial | None:

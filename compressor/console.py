@@ -15,7 +15,6 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 from rich.text import Text
 
-from compressor.devices.speed import STEADY
 from compressor.progress import Bar
 
 if TYPE_CHECKING:
@@ -171,10 +170,9 @@ def _doubts(rows: Sequence[Row]) -> Iterator[str]:
     if speed is not None and speed.fits_memory is not None:
         fits = "fits" if speed.fits_memory else "does not fit"
         yield f"Memory: the artifact {fits} ({speed.memory_note})."
-    noisy = [row for row in rows if row.speed is not None and row.speed.steady is False]
+    noisy = [f"{row.name}: {' and '.join(doubts)}" for row in rows if row.speed and (doubts := row.speed.doubts())]
     if noisy:
-        differ = ", ".join(f"{row.name} by {100 * (row.speed.spread or 0):.0f} %" for row in noisy if row.speed)
-        yield f"The machine was too noisy: rounds differ by more than {100 * STEADY:.0f} % ({differ})."
+        yield f"The machine was too noisy ({'; '.join(noisy)})."
     if check is not None:
         yield (
             f"Answers of {check.measured_on}: {check.same:.1f} % of {check.examples} examples as on this machine, "

@@ -18,7 +18,8 @@ from compressor.config.schema import parse, to_mapping
 from compressor.data.splits import Splits
 from compressor.devices import host, inputs, measure, profiles
 from compressor.devices.place import check_place, place_for
-from compressor.devices.speed import Speed, is_steady, spread_of
+from compressor.devices.rounds import is_steady, spread_of
+from compressor.devices.speed import Speed
 from compressor.devices.tokenization import Tokenization, measure_tokenization
 from compressor.errors import ArtifactExistsError, DataError, GateRefusedError, UnknownNameError
 from compressor.progress import Progress
@@ -252,8 +253,9 @@ def _lines(
     if speed.memory_limit_mb is not None:
         title = f"fits {speed.memory_limit_mb:.0f} MiB"
         lines.append((title, _yes(before.get("fits_memory")), _yes(speed.fits_memory)))
-    if speed.steady is False and speed.spread is not None:
-        lines.append(("rounds differ by", "", f"{100 * speed.spread:.0f} %: too noisy"))
+    doubts = speed.doubts()
+    if doubts:
+        lines.append(("the machine was too noisy", "", " and ".join(doubts)))
     again = spread_of([before["p50_ms"], speed.p50_ms]) if _alike(before, speed) else None
     if again is not None and is_steady(again) is False:
         lines.append(("then and now differ by", "", f"{100 * again:.0f} %: the machine was too noisy, then or now"))

@@ -14,6 +14,7 @@ from rich.console import Console as RichConsole
 from transformers import BertConfig
 
 from compressor import console
+from compressor.devices.rounds import doubts_of
 from compressor.graph import dial
 from compressor.models.structure import AdaptiveDepth, Structure, with_structure
 
@@ -39,12 +40,12 @@ def test_short_work_says_nothing() -> None:
 
 def test_rounds_that_differ_are_told_of_every_row_that_was_timed() -> None:
     def row(name: str, spread: float) -> SimpleNamespace:
-        speed = SimpleNamespace(steady=spread <= 0.05, spread=spread, fits_memory=None)
+        speed = SimpleNamespace(doubts=lambda: doubts_of(spread, None), fits_memory=None)
         return SimpleNamespace(name=name, speed=speed, on_board=None)
 
     untimed = SimpleNamespace(name="distill", speed=None, on_board=None)
     assert list(console._doubts([row("teacher", 0.2), untimed, row("artifact", 0.01)])) == [
-        "The machine was too noisy: rounds differ by more than 5 % (teacher by 20 %)."
+        "The machine was too noisy (teacher: rounds differ by 20 %)."
     ]
     assert list(console._doubts([row("teacher", 0.02), row("artifact", 0.05)])) == []
 

@@ -145,7 +145,7 @@ def repeat(bench: Bench) -> None:
     found: dict[str, list[dict[str, Any]]] = {item.name: [] for item in wanted}
     for turn in range(bench.options.times):
         for name, notes in pricer.measured_anew(wanted).items():
-            found[name].append({key: notes["speed"][key] for key in ("p50_ms", "spread", "steady")})
+            found[name].append({key: notes["speed"][key] for key in ("p50_ms", "spread", "round_yardstick_ms")})
         bench.progress.line(f"measured {turn + 1} of {bench.options.times} times")
     bench.keep("repeat", found)
 

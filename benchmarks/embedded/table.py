@@ -15,6 +15,7 @@ from training import best
 from workbench import machine_line
 
 from compressor.advisor.halving import Point, front
+from compressor.devices.rounds import fastest_of, is_slow, is_steady, slowdown_of
 
 FIGURES = ("p50_ms", "p90_ms", "first_call_ms", "peak_memory_mb", "size_mb", "energy_mj")
 
@@ -94,21 +95,26 @@ def _repeated(work: Path) -> list[str]:
     if not file.exists():
         return []
     lines = [
-        "Medians of a whole measurement (rounds, each in a process of its own) against the median of them all. A "
-        "measurement whose rounds are further apart than 5 % is told as noisy, and counts as that here.",
+        "Medians of a whole measurement (rounds, each in a process of its own) against the median of those that were not "
+        "told as noisy: for rounds further apart than 5 %, or a yardstick over 10 % slower than the fastest of them all.",
         "",
-        "| candidate | times | p50 ms, median | lowest | highest | half of them within | told as noisy "
-        "| of the others, furthest off |",
-        "|" + "---|" * 8,
+        "| candidate | times | p50 ms, median | lowest | highest | told as noisy | of these, rounds apart "
+        "| of the others, half within | furthest off |",
+        "|" + "---|" * 9,
     ]
-    for name, measured in json.loads(file.read_text()).items():
-        times = np.asarray([entry["p50_ms"] for entry in measured])
-        steady = np.asarray([entry["steady"] is not False for entry in measured])
-        off = 100 * np.abs(times / np.median(times) - 1)
-        rest = f"{off[steady].max():.1f} %" if steady.any() else ""
+    repeated = json.loads(file.read_text())
+    fastest = fastest_of(
+        value for taken in repeated.values() for entry in taken for value in entry["round_yardstick_ms"]
+    )
+    for name, taken in repeated.items():
+        times = np.asarray([entry["p50_ms"] for entry in taken])
+        apart = np.asarray([is_steady(entry["spread"]) is False for entry in taken])
+        slow = np.asarray([is_slow(slowdown_of(entry["round_yardstick_ms"], fastest)) for entry in taken])
+        good = times[~(apart | slow)]
+        off = 100 * np.abs(good / np.median(good) - 1) if len(good) else np.full(1, np.nan)
         lines.append(
             f"| {name} | {len(times)} | {np.median(times):.2f} | {times.min():.2f} | {times.max():.2f} "
-            f"| {np.median(off):.1f} % | {int((~steady).sum())} | {rest} |"
+            f"| {len(times) - len(good)} | {int(apart.sum())} | {np.median(off):.1f} % | {off.max():.1f} % |"
         )
     return lines
 

@@ -13,9 +13,9 @@ from compressor.advisor.limits import Closest, Limit
 from compressor.advisor.prices import Priced, Prices, ruled_out_by
 from compressor.advisor.requests import Question, command, said
 from compressor.advisor.rounds import Record
-from compressor.devices.speed import STEADY
+from compressor.devices.rounds import SLOW, STEADY
 from compressor.disk import write_text
-from compressor.report.entry import Entry, Figure, Origin, State, fits
+from compressor.report.entry import Entry, Figure, Origin, State, beside_each_other, fits, rounds
 from compressor.report.page import render
 
 VERSION = 1
@@ -93,13 +93,14 @@ class Advice:
                     figures=self._figures(member),
                     command=command(self.question, member.candidate),
                     reason=reason,
-                    round_p50_ms=tuple(speed.get("round_p50_ms") or ()),
+                    **rounds(speed),
                     fits_memory=fits(speed),
                     manifest=final.manifest if final else None,
                 )
             )
         order = ["recommended", "artifact", "refused", "failed", "stopped", "candidate", "ruled out"]
-        return sorted(found, key=lambda entry: (order.index(entry.state), entry.value("p50_ms") or 0.0))
+        told = beside_each_other(found)
+        return sorted(told, key=lambda entry: (order.index(entry.state), entry.value("p50_ms") or 0.0))
 
     def sentences(self) -> list[str]:
         """The answer in words."""
@@ -119,7 +120,8 @@ class Advice:
             names = ", ".join([*noisy[:_NAMED], "..."] if len(noisy) > _NAMED else noisy)
             lines.append(
                 f"The machine was too noisy for {len(noisy)} of the latencies: rounds differ by more than "
-                f"{100 * STEADY:.0f} % ({names}). Prices are kept: another measure.rounds=N measures them anew."
+                f"{100 * STEADY:.0f} %, or it was more than {100 * SLOW:.0f} % slower than beside others ({names}). "
+                "Prices are kept: another measure.rounds=N measures them anew."
             )
         if prices.calibration is not None:
             known = sum(member.price.how == "measured" for member in prices.priced)

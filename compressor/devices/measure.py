@@ -18,7 +18,17 @@ from compressor.devices.child import LocalPlace
 from compressor.devices.energy import check_log, energy_of_call
 from compressor.devices.limits import memory_limit_mb
 from compressor.devices.place import Place, place_for
-from compressor.devices.speed import TIMES, Speed, is_steady, spread_of
+from compressor.devices.rounds import (
+    Timing,
+    fastest_of,
+    fastest_rounds,
+    is_slow,
+    is_steady,
+    needs_another,
+    slowdown_of,
+    spread_of,
+)
+from compressor.devices.speed import TIMES, Speed
 from compressor.devices.turn import turn_to_measure
 from compressor.errors import DeviceError, DeviceMemoryError
 from compressor.tasks.base import Feature
@@ -73,9 +83,10 @@ def measure_many(
 ) -> dict[str, Speed]:
     """Measure several files fairly: in every round each row runs once, in a fresh process, one after the other.
 
-    A machine that is slow for a while then slows all rows, not one. `on_step` is told the row's name before each
-    process; there are `rounds` + 1 of them a row (memory and energy count as one). `place`: None is the one that the
-    profile names. Returns a `Speed` by row name; rows of `may_fail` that run out of memory have none.
+    A machine that is slow for a while then slows all rows, not one, and rounds that its yardstick shows to be slow are
+    taken once more, at most as many as there are. `on_step` is told the row's name before each process; there are
+    `rounds` + 1 of them a row (memory and energy count as one), beside those taken again. `place`: None is the one that
+    the profile names. Returns a `Speed` by row name; rows of `may_fail` that run out of memory have none.
 
     Raises `DeviceMemoryError` for any other row that does, `DeviceError` for what else cannot be measured, and
     `DataError`, before anything is, for a meter's log that is none.
@@ -86,14 +97,22 @@ def measure_many(
         for row in rows:
             check_log(_settings(row, settings), where)  # what is no log at all is said before anything is measured
         limit = _memory_limit_mb(profile, where)
-        timings: dict[str, list[dict[str, Any]]] = {row.name: [] for row in rows}
+        timings: dict[str, list[Timing]] = {row.name: [] for row in rows}
         speeds: dict[str, Speed] = {}
         gone: set[str] = set()
+
+        def time(row: Row) -> None:
+            with _tolerated(row, may_fail, gone):
+                timings[row.name].append(_probe(row, where, "speed", _settings(row, settings), timeout_s))
+
         for row in _in_turn(rows, settings):
             if row.name not in gone:
                 _tell(on_step, row.name)
-                with _tolerated(row, may_fail, gone):
-                    timings[row.name].append(_probe(row, where, "speed", _settings(row, settings), timeout_s))
+                time(row)
+        for row in _slow(rows, settings, timings):
+            if row.name not in gone:
+                time(row)
+        fastest = _fastest(timings)
         for row in rows:
             if row.name not in gone:
                 _tell(on_step, row.name)
@@ -101,7 +120,8 @@ def measure_many(
                 with _tolerated(row, may_fail, gone):
                     memory = _probe(row, where, "memory", chosen, timeout_s, limit_mb=limit)
                     energy = _energy(row, where, profile, chosen)
-                    speeds[row.name] = _speed(row, where, chosen, timings[row.name], memory, energy)
+                    best = fastest_rounds(timings[row.name], chosen.rounds)
+                    speeds[row.name] = _speed(row, where, chosen, best, memory, energy, fastest)
     return speeds
 
 
@@ -119,6 +139,20 @@ def _in_turn(rows: Sequence[Row], settings: MeasureSettings) -> Iterator[Row]:
     rounds = [_settings(row, settings).rounds for row in rows]
     for turn in range(max(rounds, default=0)):
         yield from (row for row, most in zip(rows, rounds, strict=True) if turn < most)
+
+
+def _slow(rows: Sequence[Row], settings: MeasureSettings, timings: Mapping[str, Sequence[Timing]]) -> Iterator[Row]:
+    """Rows that have too few rounds from times when the machine was not slow, in turn; `timings` grows meanwhile."""
+    for turn in range(max((_settings(row, settings).rounds for row in rows), default=0)):
+        for row in rows:
+            count = _settings(row, settings).rounds
+            if turn < count and needs_another(timings[row.name], count, _fastest(timings)):
+                yield row
+
+
+def _fastest(timings: Mapping[str, Sequence[Timing]]) -> float | None:
+    """The yardstick of the fastest round of all rows."""
+    return fastest_of(timing.get("yardstick_ms") for taken in timings.values() for timing in taken)
 
 
 @contextmanager
@@ -273,9 +307,10 @@ def _speed(
     row: Row,
     where: Place,
     settings: MeasureSettings,
-    timings: Sequence[dict[str, Any]],
+    timings: Sequence[Timing],
     memory: dict[str, Any],
     energy: dict[str, Any],
+    fastest_ms: float | None,
 ) -> Speed:
     times = np.concatenate([np.asarray(timing["times_ms"]) for timing in timings])
     p50, p90, p99 = (float(value) for value in np.percentile(times, (50, 90, 99)))
@@ -283,6 +318,8 @@ def _speed(
     ran = [timing["layers_run"] for timing in timings if timing.get("layers_run") is not None]
     medians = tuple(float(np.median(timing["times_ms"])) for timing in timings)
     spread = spread_of(medians)
+    yardsticks = tuple(timing["yardstick_ms"] for timing in timings if timing.get("yardstick_ms"))
+    slowdown = slowdown_of(yardsticks, fastest_ms)
     last = timings[-1]
     return Speed(
         p50_ms=p50,
@@ -310,7 +347,9 @@ def _speed(
         measured_on=where.measured_on,
         times_ms=tuple(round(float(time), 4) for time in times[:: math.ceil(len(times) / TIMES)]),
         spread=spread,
-        steady=is_steady(spread),
+        steady=False if is_slow(slowdown) else is_steady(spread),
+        round_yardstick_ms=yardsticks,
+        slowdown=slowdown,
         fits_memory=memory.get("fits"),
         memory_limit_mb=memory.get("limit_mb"),
         memory_note=_memory_note(memory, last["providers"][0]),

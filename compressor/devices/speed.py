@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import statistics
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from compressor.devices.rounds import doubts_of
 
 TIMES = 240
 """Times that are kept of one measurement, to show how they are distributed."""
@@ -16,7 +16,8 @@ TIMES = 240
 class Speed:
     """Latency, memory and energy of one file with one input, or several in turn; times in milliseconds, memory in MiB.
 
-    Percentiles are over the timed runs of all rounds; `round_p50_ms` shows how steady the machine was.
+    Percentiles are over the timed runs of all rounds; `round_p50_ms` and `round_yardstick_ms` show how steady the
+    machine was.
     `on_device` is False for figures that do not come from the device of the profile; `measured_on` says it in words.
     """
 
@@ -46,6 +47,8 @@ class Speed:
     times_ms: tuple[float, ...] = ()  # timed runs in their order, evenly thinned to at most `TIMES` of them
     spread: float | None = None  # of the rounds' p50: largest less smallest, over their median; None: a single round
     steady: bool | None = None  # the rounds agree within 5 %; False: too noisy to be believed; None: a single round
+    round_yardstick_ms: tuple[float, ...] = ()  # one and the same product of numpy's beside each round; none: a GPU's
+    slowdown: float | None = None  # share by which that took longer than in the fastest round of all that was compared
     fits_memory: bool | None = None  # the run ended well under `memory_limit_mb`; None: not tried, or ended otherwise
     memory_limit_mb: float | None = None  # the device's memory less its system's share
     memory_note: str = ""  # by what the limit was held, and what happened
@@ -63,25 +66,13 @@ class Speed:
         del mapping["facts"]
         return {key: list(value) if isinstance(value, tuple) else value for key, value in mapping.items()}
 
+    def doubts(self) -> list[str]:
+        """Why these times are not to be believed, in words; none where nothing speaks against them."""
+        return doubts_of(self.spread, self.slowdown)
+
     def taken_with(self) -> str:
         """What was timed, in words: so many real tokens, or held-out texts and the layers that they ran."""
         ran = "" if self.layers_run is None else f" that ran {self.layers_run:.2f} layers in the mean"
         if self.inputs == 1:
             return f"{self.length} real tokens{ran}"
         return f"{self.inputs} held-out texts in turn ({self.length} tokens in the mean){ran}"
-
-
-STEADY = 0.05
-"""Rounds whose p50 differ by more than this share of their median come from a machine that does something else too."""
-
-
-def spread_of(round_p50_ms: Sequence[float]) -> float | None:
-    """Largest less smallest p50 of the rounds, over their median; None where there are not two times above zero."""
-    if len(round_p50_ms) < 2 or min(round_p50_ms) <= 0:
-        return None
-    return (max(round_p50_ms) - min(round_p50_ms)) / statistics.median(round_p50_ms)
-
-
-def is_steady(spread: float | None) -> bool | None:
-    """Whether rounds that differ by this share agree; False: the machine was too noisy; None: it is not known."""
-    return None if spread is None else spread <= STEADY

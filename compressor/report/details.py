@@ -8,7 +8,7 @@ from typing import Any
 
 from compressor.artifact.card import signed
 from compressor.artifact.manifest import Depth, DepthExample, Dial, KeptTokens, Manifest
-from compressor.devices.speed import STEADY, is_steady, spread_of
+from compressor.devices.rounds import SLOW, STEADY, is_slow, is_steady, spread_of
 from compressor.report.entry import Entry
 from compressor.report.plot import histogram
 
@@ -72,13 +72,19 @@ def times(manifest: Manifest) -> str:
 
 
 def steadiness(entry: Entry) -> str:
-    """One sentence on how far the rounds agree; empty where there were not several."""
-    noise = entry.noise
-    if noise is None or entry.manifest is None:
+    """Whether the machine was slow, or how far the rounds agree; empty where neither is known."""
+    noise, rounds = entry.noise, entry.round_p50_ms
+    if entry.manifest is None:
         return ""
-    rounds = entry.round_p50_ms
+    if is_slow(entry.slowdown) and entry.slowdown is not None:
+        return (
+            f"The machine was too slow: one and the same product of matrices took {100 * entry.slowdown:.0f} % longer "
+            f"beside it than at other times there, more than {100 * SLOW:.0f} %. Measure again when nothing slows it."
+        )
+    if noise is None:
+        return ""
     medians = ", ".join(f"{value:.2f}" for value in rounds)
-    if entry.noisy:
+    if is_steady(noise) is False:
         return (
             f"The machine was too noisy: the medians of its {len(rounds)} rounds ({medians} ms) lie "
             f"{100 * noise:.0f} % apart, more than {100 * STEADY:.0f} %. Measure again on a quiet machine."

@@ -10,7 +10,7 @@ import pytest
 from compressor.config.run import MeasureSettings
 from compressor.devices import child, host, measure, probe, profiles
 from compressor.devices import inputs as speed_inputs
-from compressor.devices.speed import STEADY, spread_of
+from compressor.devices.rounds import STEADY, spread_of
 from compressor.devices.tokenization import measure_tokenization
 from compressor.errors import DataError, DeviceError, StorageError
 from compressor.tasks.base import Feature
@@ -229,6 +229,43 @@ def test_speed_says_whether_the_machine_was_steady(graph, here, inputs, monkeypa
     noisy, steady = (measure.measure_speed(graph, here, QUICK, inputs) for _ in range(2))
     assert noisy.steady is False and noisy.spread == pytest.approx(1 / 10.5)
     assert steady.steady is True
+
+
+def test_rounds_of_a_slow_time_are_taken_again(graph, here, inputs, monkeypatch):
+    real = child.LocalPlace.run_probe
+    answers = iter([(10.0, 1.0), (5.0, 1.0), (19.0, 1.9), (5.1, 1.01), (10.2, 1.02)])  # p50, yardstick
+
+    def timed(place, request, folder, **options):
+        answer = real(place, request, folder, **options)
+        if request["mode"] != "speed":
+            return answer
+        assert answer["yardstick_ms"] > 0
+        p50, yardstick = next(answers)
+        return {**answer, "times_ms": [p50, p50], "yardstick_ms": yardstick}
+
+    monkeypatch.setattr(child.LocalPlace, "run_probe", timed)
+    rows = [measure.Row("slow", graph, inputs), measure.Row("steady", graph, inputs)]
+    found = measure.measure_many(rows, here, QUICK)
+    assert found["slow"].round_p50_ms == (10.0, 10.2) and found["slow"].round_yardstick_ms == (1.0, 1.02)
+    assert found["slow"].steady and found["slow"].rounds == QUICK.rounds and found["slow"].doubts() == []
+    assert found["steady"].round_p50_ms == (5.0, 5.1)
+    assert next(answers, None) is None
+
+
+def test_what_stays_slow_is_told(graph, here, inputs, monkeypatch):
+    real = child.LocalPlace.run_probe
+    yardsticks = iter([1.0, 1.5, 1.6, 1.55])
+
+    def timed(place, request, folder, **options):
+        answer = real(place, request, folder, **options)
+        if request["mode"] != "speed":
+            return answer
+        return {**answer, "times_ms": [10.0, 10.0], "yardstick_ms": next(yardsticks)}
+
+    monkeypatch.setattr(child.LocalPlace, "run_probe", timed)
+    found = measure.measure_speed(graph, here, QUICK, inputs)
+    assert found.spread == 0 and found.steady is False and found.slowdown == pytest.approx(0.5)
+    assert found.doubts() == ["the processor was 50 % slower than at other times"]
 
 
 def test_inputs_of_a_length_are_real_tokens():
