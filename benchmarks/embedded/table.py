@@ -95,8 +95,8 @@ def _repeated(work: Path) -> list[str]:
     if not file.exists():
         return []
     lines = [
-        "Medians of a whole measurement (rounds, each in a process of its own) against the median of those that were not "
-        "told as noisy: for rounds further apart than 5 %, or a yardstick over 10 % slower than the fastest of them all.",
+        "Medians of a whole measurement (rounds, each in a process of its own) against the median of those that were "
+        "not told as noisy: rounds further apart than 5 %, or a yardstick over 10 % slower than the fastest of all.",
         "",
         "| candidate | times | p50 ms, median | lowest | highest | told as noisy | of these, rounds apart "
         "| of the others, half within | furthest off |",
