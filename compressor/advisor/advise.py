@@ -105,8 +105,8 @@ def _answer(
     goal = cast(Goal, question.goal)
     training = Training([steps for steps, _ in teachers], settings, record)
     groups = by_shape(fitting, goal, settings.trials)
-    last = LastRound(question, groups, training, limits, grid)
-    held = last.run(run_rounds(groups, goal, training, settings), goal)
+    last = LastRound(question, groups, training, limits, grid, max(known.values()))
+    held = last.run(run_rounds(groups, goal, training, settings, grid), goal)
     finals = last.finals
     cost = Cost(sum(record.spent.values()), grid, sum(record.seconds.values()))
     missing = {one.name: one.values() for one in finals if missed(one.values(), limits)}  # not by another gate alone

@@ -38,15 +38,19 @@ class Point:
         return at_least and (self.metric > other.metric or self.price < other.price)
 
 
-def schedule(shapes: int, eta: int, rounds: int, *, goal: Goal = "metric") -> list[Round]:
+def schedule(shapes: int, eta: int, rounds: int, *, goal: Goal = "metric", afford: float = math.inf) -> list[Round]:
     """The rounds for so many shapes: each has `eta` times the budget of the one before, for one shape in `eta`.
 
-    No round has fewer than two, so that one lucky start decides nothing. With `latency` the last round begins with all
-    that the one before had, as few of them are then really trained. One shape, or none, is trained in full at once.
+    No round has fewer than two, so that one lucky start decides nothing. Where the short rounds and one full training
+    are more than the `afford` full trainings that there are, the longest of the short ones are left out, but for the
+    first. With `latency` the last round begins with all that the one before had, as few of them are then really
+    trained. One shape, or none, is trained in full at once.
     """
     if shapes <= 1:
         return [Round(1.0, shapes)]
     found = [Round(eta ** (index + 1 - rounds), max(2, math.ceil(shapes / eta**index))) for index in range(rounds)]
+    while len(found) > 2 and sum(one.share * one.shapes for one in found[:-1]) + 1 > afford:
+        del found[-2]
     if goal == "latency" and rounds > 1:
         found[-1] = Round(1.0, found[-2].shapes)
     return found

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from compressor.advisor import learning_curve
 from compressor.advisor.finals import Final, run_final
 from compressor.advisor.halving import Goal, Point, Round, cheapest_that_holds, first_that_holds, front
 from compressor.advisor.limits import Limit
@@ -17,9 +19,10 @@ FULL = Round(1.0, 1)
 
 @dataclass
 class LastRound:
-    """What is trained and run in full, and what was found out by it. `grid`: passes that training all of it would take.
+    """What is trained and run in full, and what was found out by it.
 
-    `finals` has every full run in the order in which they were made.
+    `grid` has the passes that training all of it would take, `teacher` the best teacher's metric on the held-out data,
+    in points. `finals` has every full run in the order in which they were made.
     """
 
     question: Question
@@ -27,6 +30,7 @@ class LastRound:
     training: Training
     limits: Sequence[Limit]
     grid: float
+    teacher: float
     finals: list[Final] = field(default_factory=list)
     full: dict[str, list[Point]] = field(
         default_factory=dict
@@ -37,15 +41,16 @@ class LastRound:
         progress = self.training.teachers[0].progress
         progress.line(f"last round: {len(shapes)} shapes, trained in full as far as the budget goes")
         if goal == "metric":
-            return self._best(self._trained(shapes))
-        return self._fastest(self._known(shapes) or self._trained(shapes))
+            return self._best(self._all_in_full(shapes))
+        known = self._known(shapes)
+        judged = {point.shape for point in known}
+        return self._fastest([*known, *self._all_in_full([shape for shape in shapes if shape not in judged])])
 
-    def trained(self, shape: str) -> list[Point]:
+    def in_full(self, shape: str) -> list[Point]:
         """The points of a shape that is trained in full, unless the budget is spent; the first one always is."""
         if shape not in self.full:
-            more, budget = self.training.cost(self.groups[shape], FULL.share), self.question.settings.budget
-            paid = [one for one, points in self.full.items() if points and not self._is_free(one)]
-            if paid and more and more > self._left():
+            more, budget = self._cost(shape), self.question.settings.budget
+            if self._paid() and more and more > self._left():
                 self.training.record.stopped[shape] = f"the training budget was spent (advise.budget = {budget:g})"
                 return []
             self.full[shape] = judged_points(self.groups[shape], self.training, FULL)
@@ -53,7 +58,7 @@ class LastRound:
 
     def holds(self, point: Point) -> bool:
         """Whether a candidate meets all limits in a full run of its own."""
-        if not self.trained(point.shape):
+        if not self.in_full(point.shape):
             return False
         chosen = next(member for member in self.groups[point.shape] if member.name == point.name)
         self.finals.append(run_final(self.question, chosen, self.limits, self.training.teachers[0].progress))
@@ -69,8 +74,8 @@ class LastRound:
             if member.name in last
         ]
 
-    def _trained(self, shapes: Sequence[str]) -> list[Point]:
-        return [point for shape in shapes for point in self.trained(shape)]
+    def _all_in_full(self, shapes: Sequence[str]) -> list[Point]:
+        return [point for shape in shapes for point in self.in_full(shape)]
 
     def _best(self, points: Sequence[Point]) -> list[Point]:
         settings = self.question.settings
@@ -80,32 +85,83 @@ class LastRound:
         """Along the front: what costs no training is asked first, then what is cheaper than that."""
         along = front(known)
         free = [point for point in along if self._is_free(point.shape)]
-        held = cheapest_that_holds(free, self.holds, limit=1)
-        cheaper = [point for point in along if point not in free and (not held or point.price < held[-1].price)]
-        dearest = max((self.training.cost(self.groups[point.shape], FULL.share) for point in cheaper), default=0.0)
-        affordable = int(self._left() / dearest) if dearest else len(cheaper)
-        limit = min(self.question.settings.finalists - len(self.finals), max(1, affordable))
-        held = held + cheapest_that_holds(cheaper, self.holds, limit=limit)
+        held = cheapest_that_holds(free, self.holds, limit=max(1, self._runs() - 1))
+        held += self._cheaper([point for point in along if point not in free], held)
         return held + self._faster_of_trained(held)
+
+    def _cheaper(self, along: Sequence[Point], held: Sequence[Point]) -> list[Point]:
+        """What holds of a front and is cheaper than what did, the best answer last.
+
+        Each time that one is asked from which most is to be expected: its chance to hold, times how much faster it is
+        than the answer so far. Without an answer, the best one is asked with what is the last training or run.
+        """
+        found: list[Point] = []
+        points = [point for point in along if not held or point.price < held[-1].price]
+        while points and self._asks(points):
+            best = [*held, *found][-1:]
+            if not best and self._asks(points) == 1:
+                chosen = points[-1]
+            else:
+                price = (best or points[-1:])[0].price
+                chosen = max(points, key=lambda point: self._chance(point) * math.log(price / point.price))
+            if self.holds(chosen):
+                found.append(chosen)
+                points = [point for point in points if point.price < chosen.price]
+            else:
+                points = [point for point in points if point.metric > chosen.metric]
+        return found
+
+    def _asks(self, points: Sequence[Point]) -> int:
+        """How many of these can still be asked, by runs and by the budget of training; the first one always can."""
+        costs = [cost for point in points if (cost := self._cost(point.shape))]
+        affordable = int(self._left() / max(costs)) if costs else len(points)
+        return min(self._runs(), max(affordable, 0 if self._paid() else 1))
+
+    def _chance(self, point: Point) -> float:
+        """That it has the wanted metric once its training is whole."""
+        judged = self.training.record.last()[point.name]
+        ceiling = self.teacher + self._easier() + self.question.settings.above_teacher
+        return learning_curve.chance(judged.metric, judged.share, self._wanted(), ceiling)
+
+    def _wanted(self) -> float:
+        """The metric that is asked for, as points of the search part; 0 where none is."""
+        wanted = next((limit.value for limit in self.limits if limit.name == "min_metric"), None)
+        return 0.0 if wanted is None else wanted + self._easier()
+
+    def _easier(self) -> float:
+        """Points that the search part is easier than the held-out data, by what the teacher has on both."""
+        last = self.training.record.last().values()
+        own = [judged.metric for judged in last if self._is_free(judged.shape)]
+        return max(own) - self.teacher if own else 0.0
 
     def _faster_of_trained(self, held: Sequence[Point]) -> list[Point]:
         """The fastest candidate, faster than the answer, of shapes trained in full that holds: it costs a run alone."""
         if not held:
             return []
         asked = {final.name for final in self.finals}
-        wanted = next((limit.value for limit in self.limits if limit.name == "min_metric"), 0.0)
         faster = [
             point
             for points in self.full.values()
             for point in points
-            if point.price < held[-1].price and point.metric >= wanted and point.name not in asked
+            if point.price < held[-1].price and point.metric >= self._wanted() and point.name not in asked
         ]
-        left = max(0, self.question.settings.finalists - len(self.finals))
-        in_order = sorted(faster, key=lambda point: point.price)[:left]
+        in_order = sorted(faster, key=lambda point: point.price)[: self._runs()]
         return next(([point] for point in in_order if self.holds(point)), [])
 
     def _is_free(self, shape: str) -> bool:
         return not self.groups[shape][0].candidate.shape.is_trained
+
+    def _paid(self) -> list[str]:
+        """Shapes that were trained in full, and cost something."""
+        return [shape for shape, points in self.full.items() if points and not self._is_free(shape)]
+
+    def _cost(self, shape: str) -> float:
+        """Passes that training a shape in full would still take."""
+        return self.training.cost(self.groups[shape], FULL.share)
+
+    def _runs(self) -> int:
+        """Full runs that are left."""
+        return max(0, self.question.settings.finalists - len(self.finals))
 
     def _left(self) -> float:
         """Passes that the budget has left."""

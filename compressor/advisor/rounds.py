@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +33,7 @@ class Judged:
     name: str
     shape: str
     share: float  # of the full training budget
-    metric: float  # points, on the search part of the data
+    metric: float  # points, on the search part of the data; of a short training as its task would be decoded best
 
 
 @dataclass
@@ -72,7 +73,7 @@ class Training:
             source, seconds = steps.stage(entry, source)
             self.record.spent[source.key] = passes(entry, len(steps.data.train))
             self.record.seconds[source.key] = seconds
-        scores = self._scores(steps, source, group, part)
+        scores = self._scores(steps, source, group, part, tuned=share < 1)
         found = [Judged(name, shape.name, share, metric) for name, metric in scores.items()]
         self.record.judged += found
         return found
@@ -88,13 +89,16 @@ class Training:
             total += 0.0 if source in self.record.spent else passes(entry, len(base.data.train))
         return total
 
-    def _scores(self, steps: Steps, source: Checkpoint, group: Sequence[Priced], part: str) -> dict[str, float]:
+    def _scores(
+        self, steps: Steps, source: Checkpoint, group: Sequence[Priced], part: str, *, tuned: bool
+    ) -> dict[str, float]:
         """The primary metric of each candidate on a part of the data."""
         request = steps.request
         key = make_key(
             "selection",
             {
-                "version": 1,
+                "version": 2,
+                "tuned": tuned,
                 "checkpoint": source.key,
                 "candidates": {member.name: member.candidate.passes() for member in group},
                 "task": to_mapping(request.features) | {"name": request.task, "labels": list(steps.task.labels)},
@@ -121,6 +125,7 @@ class Training:
                     request.device,
                     made.keep,
                     features=features,
+                    tuned=tuned,
                 )
                 scores[member.name] = found.primary
             return {"scores": scores}
@@ -131,7 +136,7 @@ class Training:
 
 
 def run_rounds(
-    groups: Mapping[str, Sequence[Priced]], goal: Goal, training: Training, settings: AdviseSettings
+    groups: Mapping[str, Sequence[Priced]], goal: Goal, training: Training, settings: AdviseSettings, grid: float
 ) -> list[str]:
     """All rounds but the last; returns the shapes that the last one begins with, the best first.
 
@@ -139,14 +144,17 @@ def run_rounds(
         groups: Candidates that may fit by shape, the most promising shape first.
         goal: What makes one better than another.
         training: Trains and judges.
-        settings: Their `eta` and `rounds`.
+        settings: Their `eta`, `rounds` and `budget`.
+        grid: Passes that training all of the grid would take.
 
     A shape that cannot be trained or exported is left out, and the reason kept. One that costs no training goes on and
     takes nobody's place. Raises `StorageError`, `DeviceError`.
     """
     free = [name for name, group in groups.items() if not group[0].candidate.shape.is_trained]
     order = [name for name in groups if name not in free]
-    rounds = schedule(len(order), settings.eta, settings.rounds, goal=goal)
+    whole = [training.cost(groups[name], 1.0) for name in order]
+    afford = settings.budget * grid * len(whole) / sum(whole) if sum(whole) else math.inf
+    rounds = schedule(len(order), settings.eta, settings.rounds, goal=goal, afford=afford)
     names = order
     for name in free:
         judged_points(groups[name], training, rounds[0])

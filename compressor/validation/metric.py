@@ -46,11 +46,14 @@ def evaluate(
     *,
     features: Sequence[Feature] | None = None,
     batch_size: int = 16,
+    tuned: bool = False,
     on_rows: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Run the file on all examples (threads and providers as the profile says) and score what it answers.
 
-    `features` are those of `examples`, if they have been made already. `on_rows` hears of finished rows.
+    `features` are those of `examples`, if they have been made already. `tuned` decodes as is best for just these
+    answers (`Task.tuned`): it tells half-trained models apart, and is no figure to report. `on_rows` hears of finished
+    rows.
     Raises `DeviceError` when the file does not run or gives something else than finite numbers for the task's
     outputs, and `DataError` when there is nothing to evaluate on.
     """
@@ -68,6 +71,8 @@ def evaluate(
         on_rows=on_rows,
     )
     require_usable(outputs, task, model_path)
+    if tuned:
+        task = task.tuned(examples, rows, outputs)
     predictions = task.decode(examples, rows, outputs)
     return Evaluation(
         metrics=task.score(examples, predictions),

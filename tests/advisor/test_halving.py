@@ -33,6 +33,13 @@ def test_every_round_has_more_budget_for_fewer() -> None:
     assert schedule(7, 4, 1) == [Round(1.0, 7)]
 
 
+def test_short_rounds_leave_the_budget_of_one_full_training() -> None:
+    assert schedule(7, 4, 3, afford=1.94) == [Round(1 / 16, 7), Round(1 / 4, 2), Round(1.0, 2)]
+    assert schedule(7, 4, 3, afford=1.75) == [Round(1 / 16, 7), Round(1.0, 2)]
+    assert schedule(7, 4, 3, goal="latency", afford=1.75) == [Round(1 / 16, 7), Round(1.0, 7)]
+    assert schedule(7, 4, 3, afford=0.1) == [Round(1 / 16, 7), Round(1.0, 2)]
+
+
 def test_it_finds_the_best_of_a_noisy_problem_at_a_fraction_of_the_cost() -> None:
     noise = random.Random(3)
     final = {f"s{index}": 60 + 2.0 * index for index in range(16)}

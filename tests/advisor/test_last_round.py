@@ -13,6 +13,8 @@ from compressor.advisor.finals import Final
 from compressor.advisor.halving import Point
 from compressor.advisor.last_round import LastRound
 from compressor.advisor.limits import Limit
+from compressor.advisor.rounds import Judged, Record
+from compressor.progress import Silent
 
 SEARCH = {"a-fp32": (90.0, 5.0), "a-int8": (89.0, 2.0), "b-fp32": (80.0, 1.0), "b-int8": (40.0, 0.5)}
 """Metric and price of each candidate once its shape is trained in full."""
@@ -25,9 +27,9 @@ def a_round(monkeypatch: pytest.MonkeyPatch, *, finalists: int, meets: set[str])
 
     groups: Any = {shape: [member(name) for name in SEARCH if name.startswith(shape)] for shape in "ab"}
     settings = SimpleNamespace(finalists=finalists, budget=0.25, tolerance=0.3)
-    training: Any = SimpleNamespace(teachers=[SimpleNamespace(progress=None)], record=SimpleNamespace(spent={}))
+    training: Any = SimpleNamespace(teachers=[SimpleNamespace(progress=None)], record=Record())
     question: Any = SimpleNamespace(settings=settings)
-    made = LastRound(question, groups, training, [Limit("min_metric", 60.0)], grid=100.0)
+    made = LastRound(question, groups, training, [Limit("min_metric", 60.0)], grid=100.0, teacher=90.0)
     made.full = {shape: [Point(n, shape, *SEARCH[n]) for n in SEARCH if n.startswith(shape)] for shape in "ab"}
 
     def run(_: Any, chosen: Any, *rest: Any) -> Final:
@@ -60,3 +62,75 @@ def test_one_that_does_not_hold_gives_way_to_the_next_as_far_as_runs_are_left(mo
 def test_nothing_is_asked_where_nothing_held(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = a_round(monkeypatch, finalists=3, meets=set())
     assert asked._faster_of_trained([]) == [] and not asked.finals
+
+
+CURVE = {"tiny": (15.0, 1.0), "small": (70.0, 2.0), "large": (88.0, 7.0), "teacher": (90.0, 8.0)}
+"""Metric after a short training, and price."""
+
+
+def a_search(
+    monkeypatch: pytest.MonkeyPatch, *, trainings: float, meets: set[str], without: str = "none", wanted: float = 88.0
+) -> LastRound:
+    """A last round in which each shape has one candidate and a training costs 1; the teacher is free."""
+
+    def member(name: str) -> Any:
+        shape = SimpleNamespace(name=name, is_trained=name != "teacher")
+        return SimpleNamespace(
+            name=name, candidate=SimpleNamespace(shape=shape), price=SimpleNamespace(p50_ms=CURVE[name][1])
+        )
+
+    record = Record()
+
+    class Full:
+        teachers = (SimpleNamespace(progress=Silent()),)
+
+        def __init__(self) -> None:
+            self.record = record
+
+        def cost(self, group: Any, share: float) -> float:
+            return 0.0 if group[0].name == "teacher" or group[0].name in record.spent else 1.0
+
+        def judge(self, group: Any, share: float) -> list[Judged]:
+            name = group[0].name
+            if name != "teacher":
+                record.spent[name] = 1.0
+            record.judged.append(Judged(name, name, 1.0, 89.0 if name in meets else 60.0))
+            return record.judged[-1:]
+
+    groups: Any = {name: [member(name)] for name in CURVE if name != without}
+    record.judged += [Judged(name, name, 1 / 16, CURVE[name][0]) for name in groups]
+    settings = SimpleNamespace(finalists=3, budget=1.0, tolerance=0.3, above_teacher=1.0)
+    question: Any = SimpleNamespace(settings=settings)
+    training: Any = Full()
+    made = LastRound(question, groups, training, [Limit("min_metric", wanted)], grid=trainings, teacher=90.0)
+    monkeypatch.setattr(
+        last_round,
+        "run_final",
+        lambda _, chosen, *rest: Final(chosen.name, chosen.name in meets, None, Path(chosen.name)),
+    )
+    return made
+
+
+def asked(made: LastRound) -> list[str]:
+    made.run(list(made.groups), "latency")
+    return [final.name for final in made.finals]
+
+
+def test_where_the_teacher_is_an_answer_the_training_is_spent_where_most_is_to_be_expected(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    everything = {"tiny", "small", "large", "teacher"}
+    assert asked(a_search(monkeypatch, trainings=1.0, meets=everything)) == ["teacher", "small"]
+    failing = a_search(monkeypatch, trainings=2.0, meets={"large", "teacher"})
+    assert asked(failing) == ["teacher", "small", "large"]  # what is worse than one that failed is not asked
+
+
+def test_without_an_answer_the_last_training_is_that_of_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert asked(a_search(monkeypatch, trainings=1.0, meets=set(CURVE), without="teacher")) == ["large"]
+
+
+def test_shapes_that_no_round_judged_are_trained_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = a_search(monkeypatch, trainings=1.0, meets={"large", "teacher"})
+    made.training.record.judged[:] = [one for one in made.training.record.judged if one.name == "teacher"]
+    made.run(["teacher", "large", "small"], "latency")
+    assert [final.name for final in made.finals] == ["teacher", "large"]

@@ -20,6 +20,9 @@ class Told(Training):
     def __init__(self) -> None:
         super().__init__([cast(Any, SimpleNamespace(progress=Silent()))], AdviseSettings(), Record())
 
+    def cost(self, group: Any, share: float) -> float:
+        return share
+
     def judge(self, group: Any, share: float, part: str = "search") -> list[Judged]:
         name = group[0].candidate.shape.name
         found = [Judged(group[0].name, name, share, METRICS[name])]
@@ -35,12 +38,22 @@ def group(name: str) -> list[Priced]:
 
 def test_a_shape_that_costs_nothing_takes_nobodys_place() -> None:
     training = Told()
-    left = run_rounds({name: group(name) for name in METRICS}, "latency", training, AdviseSettings(eta=2, rounds=3))
+    left = run_rounds(
+        {name: group(name) for name in METRICS}, "latency", training, AdviseSettings(eta=2, rounds=3), 16.0
+    )
     assert left == ["teacher", "small", "large"]  # both ends of the front of those that are trained
     assert "teacher-fp32" in training.record.last()
     assert list(training.record.stopped) == ["middle"]
 
 
+def test_a_small_budget_leaves_rounds_out() -> None:
+    training = Told()
+    groups = {name: group(name) for name in METRICS if name != "teacher"}
+    left = run_rounds(groups, "metric", training, AdviseSettings(), 6.0)  # 1.5 full trainings
+    assert left == ["large", "middle"]
+    assert {found.share for found in training.record.judged} == {1 / 16}
+
+
 def test_nothing_but_the_teacher() -> None:
     training = Told()
-    assert run_rounds({"teacher": group("teacher")}, "latency", training, AdviseSettings()) == ["teacher"]
+    assert run_rounds({"teacher": group("teacher")}, "latency", training, AdviseSettings(), 0.0) == ["teacher"]

@@ -95,3 +95,16 @@ def test_errors(bert_tokenizer: Any) -> None:
         task(labels=(), max_length=16).features([TextExample("a")], bert_tokenizer, labelled=True)
     with pytest.raises(DataError, match="needs texts with labels, not TokenExample"):
         made.features([TokenExample(("a",))], bert_tokenizer, labelled=False)
+
+
+def test_the_threshold_that_suits_answers_best_is_found(bert_tokenizer: Any) -> None:
+    examples = [TextExample("a", None, ("yes",)), TextExample("the", None, ("no", "maybe")), TextExample("a", None, ())]
+    several = task(multi_label=True, max_length=16)
+    features = several.features(examples, bert_tokenizer, labelled=False)
+    outputs = rows([-9, -3, -8], [-2, -6, -3.5], [-7, -5, -9])  # none reaches 0.5; above -4 all and only what is true
+    assert several.score(examples, several.decode(examples, features, outputs))["micro_f1"] == 0
+    tuned = several.tuned(examples, features, outputs)
+    assert tuned.score(examples, tuned.decode(examples, features, outputs))["micro_f1"] == 100
+    assert several.settings.threshold == 0.5
+    single = task(max_length=16)
+    assert single.tuned(examples, features, outputs) is single
