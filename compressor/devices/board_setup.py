@@ -44,7 +44,7 @@ def _require_libraries(address: str, python: str, facts: Mapping[str, Any]) -> N
 
 def _require_version(profile: DeviceProfile, address: str, python: str, facts: Mapping[str, Any]) -> None:
     oldest = profile.runtime_version or ".".join(map(str, runtime.OLDEST_ATTENTION))
-    if _numbers(facts["onnxruntime"]) < _numbers(oldest):
+    if runtime.release(facts["onnxruntime"]) < runtime.release(oldest):
         raise DeviceSetupError(
             f"onnxruntime {facts['onnxruntime']} on {address} is too old: {profile.name} needs {oldest} or newer "
             f"('{python} -m pip install --upgrade onnxruntime' there; device.runtime_version names an older one, for "
@@ -60,11 +60,3 @@ def _require_provider(profile: DeviceProfile, address: str, python: str, facts: 
             f"that has it in its place, '{python} -m pip install onnxruntime-gpu' on a PC with an NVIDIA GPU, the "
             "vendor's wheel on a board (for a Jetson, NVIDIA's), or name a Python that has it by device.python=PATH."
         )
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    parts = []
-    for part in version.split(".")[:3]:
-        digits = part[: len(part) - len(part.lstrip("0123456789"))]
-        parts.append(int(digits or 0))
-    return tuple(parts)
