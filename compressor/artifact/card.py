@@ -2,42 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from pathlib import PurePath
 from typing import Any
 
 import yaml
 
+from compressor.artifact import usage
+from compressor.artifact.figures import number, shown_name, signed, table
 from compressor.artifact.manifest import Manifest
 
-_CALLS = {
-    "question-answering": 'question="Who wrote it?", context="It was written by Ada."',
-    "text-classification": '"a fine film"',
-    "text-regression": '"a fine film", pair="a good film"',
-    "token-classification": '"Ada Lovelace lived in London"',
-}
-_ARGUMENTS = {
-    "question-answering": '--question "Who wrote it?" --context "It was written by Ada."',
-    "text-classification": '--text "a fine film"',
-    "text-regression": '--text "a fine film" --pair "a good film"',
-    "token-classification": '--text "Ada Lovelace lived in London"',
-}
-_CLASSES = {
-    "question-answering": "ORTModelForQuestionAnswering",
-    "text-classification": "ORTModelForSequenceClassification",
-    "text-regression": "ORTModelForSequenceClassification",
-    "token-classification": "ORTModelForTokenClassification",
-}
-
-
-_READ_FIRST = {
-    "question-answering": ("It was written by Ada.", "Who wrote it?"),
-    "other": ("a second text", "a fine film"),
-}
-_PIPELINES = {"text-regression": "text-classification"}
-"""What transformers and the hub call a task that they have under another name."""
-_CUT = dict.fromkeys(("text-classification", "text-regression"), ", truncation=True")
-"""What `pipeline` must be told to cut a long text as we do; for other tasks it does so by itself."""
 _SAME = {"text-regression": "The teacher's number to within 0.02 or 2 %"}
 """What it means to agree with the teacher, where it is more than the same answer."""
 
@@ -54,9 +26,9 @@ def render(manifest: Manifest, size_bytes: int) -> str:
         _stages(manifest),
         _dial(manifest),
         _depth(manifest),
-        _halves(manifest),
+        usage.halves(manifest),
         "## How to run it",
-        _how_to_run(manifest),
+        usage.how_to_run(manifest),
         "## How the figures were taken",
         _measurements(manifest),
         "Everything else - the resolved recipe, all versions, data fingerprints, the SHA-256 of every file - is in "
@@ -65,41 +37,13 @@ def render(manifest: Manifest, size_bytes: int) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def shown_name(name: Any) -> str:
-    """A name without the folders of the machine it came from: hub names stay, paths lose their parents."""
-    text = str(name or "unknown")
-    path = PurePath(text)
-    return path.name if path.is_absolute() or text.startswith((".", "~")) else text
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A Markdown table; None is shown as a dash, columns without any value are left out."""
-    lines = [list(row) for row in rows]
-    columns = [place for place in range(len(head)) if place == 0 or any(row[place] is not None for row in lines)]
-    cells = [[head[place] for place in columns], ["---"] * len(columns)]
-    cells += [
-        ["–" if row[place] is None else str(row[place]).replace("|", "\\|") for place in columns] for row in lines
-    ]
-    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
-
-
-def number(value: float | None, form: str = ".2f") -> str | None:
-    """A number for a table, or None."""
-    return None if value is None else format(value, form)
-
-
-def signed(value: float) -> str:
-    """Points with their sign, and +0.00 for all that is shown as nothing."""
-    return format(round(value, 2) + 0.0, "+.2f")
-
-
 def _header(manifest: Manifest) -> dict[str, Any]:
     teacher = shown_name(manifest.teacher.get("name"))
     data = shown_name(manifest.data.get("name"))
     recipe = str(manifest.request.get("recipe", {}).get("name", "compressed"))
     header: dict[str, Any] = {
         "library_name": "onnx",
-        "pipeline_tag": _PIPELINES.get(manifest.task, manifest.task),
+        "pipeline_tag": usage.PIPELINES.get(manifest.task, manifest.task),
         "tags": ["onnx", "onnxruntime", "compressor", recipe],
         "metrics": list(manifest.metrics),
     }
@@ -112,7 +56,7 @@ def _header(manifest: Manifest) -> dict[str, Any]:
             "name": f"{recipe} of {teacher}",
             "results": [
                 {
-                    "task": {"type": _PIPELINES.get(manifest.task, manifest.task)},
+                    "task": {"type": usage.PIPELINES.get(manifest.task, manifest.task)},
                     "dataset": {"name": data, "type": str(manifest.data.get("hub") or data)},
                     "metrics": [
                         {"type": name, "value": round(value, 3), "name": name}
@@ -266,78 +210,6 @@ def _depth(manifest: Manifest) -> str:
     head = (depth.input, manifest.metric_name, "mean layers")
     tried = [(f"{row.setting:g}", number(row.metric), number(row.mean_blocks)) for row in depth.settings]
     return f"{shown}\n\nValues that were tried, on texts held out of training:\n\n{table(head, tried)}"
-
-
-def _halves(manifest: Manifest) -> str:
-    halves = manifest.halves
-    if halves is None:
-        return ""
-    asking = manifest.task == "question-answering"
-    first, second = ("question", "context") if asking else ("first text", "second text")
-    files = " and ".join(f"`{name}` ({size / 1e6:.1f} MB)" for name, size in halves.sizes.items())
-    read, ask = _READ_FIRST["question-answering" if asking else "other"]
-    return (
-        f"## A {second} that is read once\n\n"
-        f"In the lower {halves.layers} of {halves.of_layers} layers {first} and {second} do not see each other. "
-        f"{files} are the lower and the upper layers of `model.onnx`, so that what the lower ones make of a {second} "
-        f"can be kept for any {first}. On {halves.examples} held-out examples both ways gave the same answer in "
-        f"{100 * halves.same:.1f} % (largest difference of an output {halves.max_abs:.2g}). A {first} may have "
-        f"{halves.first_tokens} tokens; a longer one is cut.\n\n"
-        "```python\nfrom sample import Model  # or Predictor, as below\n\n"
-        f'model = Model("FOLDER")\nkept = model.read("{read}")\nprint(model.ask(kept, "{ask}"))\n```\n\n'
-        f"`python sample.py ... --read` takes this way too. `lower.onnx` reads one text: a {first} with the separator "
-        f"(id {halves.separator}) behind it, a {second} with the separator before it, whose state is then left out. "
-        "`upper.onnx` reads the states of both, one behind the other, and their attention mask."
-    )
-
-
-def _how_to_run(manifest: Manifest) -> str:
-    task = manifest.task
-    name = _PIPELINES.get(task, task)
-    parts = [
-        "With onnxruntime, numpy and tokenizers alone:",
-        f"```\npython sample.py {_ARGUMENTS[task]}\n```",
-        "With compressor, in Python:",
-        "```python\nfrom compressor.artifact.predictor import Predictor\n\n"
-        f'predictor = Predictor("FOLDER")\nprint(predictor({_CALLS[task]}))\n```',
-    ]
-    if manifest.dial and manifest.dial.kind != "fixed":
-        options = 'setting="full"' if not manifest.dial.full_macs else "budget=0.5"
-        parts.append(f"The dial is turned with `--keep` or `--setting`, and with `predictor(..., {options})`.")
-    if manifest.depth and manifest.depth.kind != "fixed":
-        parts.append("The depth dial is turned with `--depth`, and with `predictor(..., depth=...)`.")
-    if not manifest.dial or manifest.dial.kind != "required":
-        parts.append(
-            "With Optimum and transformers:\n\n"
-            f"```python\nfrom optimum.onnxruntime import {_CLASSES[task]}\n"
-            "from transformers import AutoTokenizer, pipeline\n\n"
-            f'model = {_CLASSES[task]}.from_pretrained("FOLDER")\n'
-            'tokenizer = AutoTokenizer.from_pretrained("FOLDER")\n'
-            f'run = pipeline("{name}", model=model, tokenizer=tokenizer{_CUT.get(task, "")})'
-            f"\n```{_defaults_alone(manifest)}"
-        )
-    return "\n\n".join(parts)
-
-
-def _defaults_alone(manifest: Manifest) -> str:
-    """That Optimum and `pipeline` leave dials where they are, and how plain onnxruntime turns them."""
-    turned = {}
-    if manifest.dial and manifest.dial.kind == "optional":
-        turned["keep"] = [1.0] * manifest.dial.layers
-    if manifest.depth and manifest.depth.kind == "optional":
-        turned[manifest.depth.input] = [manifest.depth.default]
-    if not turned:
-        return ""
-    layers = ", and `blocks_run` is not among their outputs" if manifest.depth else ""
-    values = ", ".join(f'"{name}": np.array({value}, np.float32)' for name, value in turned.items())
-    return (
-        f"\n\nThey run the defaults: they have no way to turn {' or '.join(f'`{name}`' for name in turned)}{layers}. "
-        "Plain onnxruntime has, beside `sample.py` and `Predictor` (`inputs` as the tokenizer gives them with "
-        '`return_tensors="np"`):\n\n'
-        "```python\nimport numpy as np\nimport onnxruntime\n\n"
-        'session = onnxruntime.InferenceSession("FOLDER/model.onnx")\n'
-        f"outputs = session.run(None, {{**inputs, {values}}})\n```"
-    )
 
 
 def _measurements(manifest: Manifest) -> str:

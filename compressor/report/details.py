@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from compressor.artifact.card import signed
+from compressor.artifact.figures import signed
 from compressor.artifact.manifest import Depth, DepthExample, Dial, KeptTokens, Manifest
 from compressor.devices.rounds import SLOW, STEADY, is_slow, is_steady, spread_of
 from compressor.report.entry import Entry

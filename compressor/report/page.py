@@ -17,7 +17,7 @@ from typing import Any
 
 import jinja2
 
-from compressor.artifact.card import shown_name
+from compressor.artifact.figures import shown_name
 from compressor.artifact.manifest import Manifest
 from compressor.report import details, plot
 from compressor.report.entry import FIGURES, OF_SPEED, STATES, Axis, Entry, Figure, Origin
