@@ -7,11 +7,11 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from compressor import __version__
-from compressor.errors import CompressorError, RequestError, UnknownNameError
+from compressor.arguments import sort_arguments
+from compressor.errors import CompressorError, RequestError
 
 HELP = """\
 Turn a fine-tuned BERT-like teacher into a small, fast, checked ONNX artifact for a named device.
@@ -55,25 +55,6 @@ Exit codes: 0 written, 1 something failed, 2 the request is wrong, 3 a gate refu
 """
 
 
-_KEYS = ("recipe", "device", "data", "teacher", "task", "output", "seed", "overwrite")
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """The command line, sorted."""
-
-    verb: str
-    words: list[str]  # of a verb: a directory, "clean", "recipes"
-    settings: list[str]  # KEY=VALUE, ~KEY
-    config_dirs: list[str]
-    multirun: bool = False
-    debug: bool = False
-    max_gb: str | None = None
-    everything: bool = False
-    launcher: str | None = None
-    shard: str | None = None
-
-
 def entry() -> None:
     """Run the command line of this process and end it with the right exit code."""
     sys.exit(main(sys.argv[1:]))
@@ -91,7 +72,7 @@ def main(argv: Sequence[str]) -> int:
         if "--version" in argv:
             print(f"compressor {__version__}")
             return 0
-        return _run(sort_arguments(argv))
+        return _run(argv)
     except CompressorError as problem:
         if debug:
             traceback.print_exc()
@@ -111,56 +92,12 @@ def main(argv: Sequence[str]) -> int:
         return 1
 
 
-def sort_arguments(argv: Sequence[str]) -> Arguments:
-    """Sort words, settings and options; raises `RequestError` for what is not understood."""
+def _run(argv: Sequence[str]) -> int:
     from compressor.verbs import VERBS
 
-    words: list[str] = []
-    settings: list[str] = []
-    values: dict[str, list[str]] = {"--config-dir": [], "--max-gb": [], "--launcher": [], "--shard": []}
-    flags = {"--multirun": False, "--debug": False, "--all": False}
-    rest = list(argv)
-    while rest:
-        word = rest.pop(0)
-        name, equals, value = word.partition("=")
-        if name in values:
-            if not equals and not rest:
-                raise RequestError(f"{name} needs a value.")
-            values[name].append(value if equals else rest.pop(0))
-        elif word in ("-m", *flags):
-            flags["--multirun" if word == "-m" else word] = True
-        elif word.startswith("-") and name.lstrip("-") in _KEYS:
-            key = name.lstrip("-")
-            raise RequestError(f"'{word}' is not understood: settings have no dashes, {key}=VALUE.")
-        elif word.startswith("-"):
-            raise UnknownNameError("option", word, ["--help", "--version", *values, *flags])
-        elif equals or word.startswith("~"):
-            settings.append(word)
-        else:
-            words.append(word)
-    verb = words.pop(0) if words else "run"
-    if verb not in VERBS:
-        raise UnknownNameError("verb", verb, VERBS)
-    return Arguments(
-        verb=verb,
-        words=words,
-        settings=settings,
-        config_dirs=values["--config-dir"],
-        multirun=flags["--multirun"],
-        debug=flags["--debug"],
-        max_gb=values["--max-gb"][-1] if values["--max-gb"] else None,
-        everything=flags["--all"],
-        launcher=values["--launcher"][-1] if values["--launcher"] else None,
-        shard=values["--shard"][-1] if values["--shard"] else None,
-    )
-
-
-def _run(arguments: Arguments) -> int:
-    from compressor.verbs import VERBS
-
+    arguments = sort_arguments(argv, VERBS)
     _quieten()
-    verb: Callable[[Arguments], int] = VERBS[arguments.verb]
-    return verb(arguments)
+    return VERBS[arguments.verb](arguments)
 
 
 def _quieten() -> None:

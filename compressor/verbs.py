@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from compressor.arguments import Arguments, no_settings, no_words, one_folder, only_options, require_folder
 from compressor.cache import Cache
 from compressor.config.paths import expanded
 from compressor.console import Console, out, show_outcome, show_rows, show_verdicts, simple_table
@@ -17,7 +18,6 @@ from compressor.graph.registry import PASSES
 from compressor.stages.registry import STAGES
 
 if TYPE_CHECKING:
-    from compressor.cli import Arguments
     from compressor.request import Request
 
 SECTIONS = ("recipes", "stages", "passes", "devices", "data")
@@ -27,9 +27,9 @@ def run(arguments: Arguments) -> int:
     """Run one request, or every combination of values with --multirun."""
     from compressor.request import build
 
-    _no_words(arguments)
+    no_words(arguments)
     several = ["--launcher", "--shard"] if arguments.multirun else []
-    _only_options(arguments, "--multirun", "--config-dir", *several)
+    only_options(arguments, "--multirun", "--config-dir", *several)
     if arguments.multirun:
         from compressor.sweep import run_sweep
 
@@ -56,8 +56,8 @@ def list_(arguments: Arguments) -> int:
     """Show recipes, stages, passes, devices and data."""
     from compressor.request.folders import own_folder
 
-    _no_settings(arguments)
-    _only_options(arguments, "--config-dir")
+    no_settings(arguments)
+    only_options(arguments, "--config-dir")
     own = [own_folder(place) for place in arguments.config_dirs]
     for word in arguments.words:
         if word not in SECTIONS:
@@ -101,8 +101,8 @@ def plan(arguments: Arguments) -> int:
     from compressor.request import build
     from compressor.request.overrides import sweep
 
-    _no_words(arguments)
-    _only_options(arguments, "--multirun", "--config-dir")
+    no_words(arguments)
+    only_options(arguments, "--multirun", "--config-dir")
     combinations = sweep(arguments.settings) if arguments.multirun else [arguments.settings]
     requests = [build(settings, config_dirs=arguments.config_dirs) for settings in combinations]
     for place, (settings, request) in enumerate(zip(combinations, requests, strict=True), start=1):
@@ -134,8 +134,8 @@ def advise(arguments: Arguments) -> int:
     """Find the recipe that fits a task, a device and its limits."""
     from compressor.advisor.verb import run as run_advice
 
-    _no_words(arguments)
-    _only_options(arguments, "--config-dir")
+    no_words(arguments)
+    only_options(arguments, "--config-dir")
     return run_advice(arguments.settings, arguments.config_dirs)
 
 
@@ -143,7 +143,7 @@ def report(arguments: Arguments) -> int:
     """One page of all runs under some folders."""
     from compressor.report.verb import report as write_report
 
-    _only_options(arguments)
+    only_options(arguments)
     return write_report(arguments.words, arguments.settings)
 
 
@@ -151,7 +151,7 @@ def describe(arguments: Arguments) -> int:
     """Show a device's profile and why it decides what it decides, or the settings of a stage, a pass or a recipe."""
     from compressor.describe import describe as describe_device
 
-    _only_options(arguments, "--config-dir")
+    only_options(arguments, "--config-dir")
     return describe_device(arguments.words, arguments.settings, arguments.config_dirs)
 
 
@@ -159,16 +159,16 @@ def emulator(arguments: Arguments) -> int:
     """Put together, show or remove what emulated Arm cores need."""
     from compressor.emulate import manage
 
-    _only_options(arguments)
+    only_options(arguments)
     return manage(arguments.words, arguments.settings)
 
 
 def verify(arguments: Arguments) -> int:
     """Check an artifact's files, graph and that it runs."""
-    folder = _one_folder(arguments)
-    _only_options(arguments)
-    _no_settings(arguments)
-    _require_folder(folder)
+    folder = one_folder(arguments)
+    only_options(arguments)
+    no_settings(arguments)
+    require_folder(folder)
     from compressor.artifact.verify import verify as verify_artifact
 
     found = verify_artifact(folder)
@@ -179,11 +179,11 @@ def verify(arguments: Arguments) -> int:
 
 def validate(arguments: Arguments) -> int:
     """Measure an artifact anew, here or on a board, against a device's profile and the artifact's own gates."""
-    folder = _one_folder(arguments)
-    _only_options(arguments, "--config-dir")
+    folder = one_folder(arguments)
+    only_options(arguments, "--config-dir")
     target, overwrite, settings = _kept_at(arguments.settings)
     _only_measured_anew(settings)
-    _require_folder(folder)
+    require_folder(folder)
     from compressor.revalidate import keep, require_place, revalidate
 
     if target is not None:
@@ -206,7 +206,7 @@ def validate(arguments: Arguments) -> int:
 def cache(arguments: Arguments) -> int:
     """Show or clean what is kept between runs."""
     words = arguments.words
-    _only_options(arguments, *(["--max-gb", "--all"] if words == ["clean"] else []))
+    only_options(arguments, *(["--max-gb", "--all"] if words == ["clean"] else []))
     if words not in (["list"], ["clean"]):
         raise UnknownNameError("cache", " ".join(words) or "(nothing)", ("list", "clean"))
     kept = Cache(_output(arguments) / ".cache")
@@ -260,36 +260,6 @@ def _when(seconds: float) -> str:
     return datetime.datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
 
 
-def _one_folder(arguments: Arguments) -> Path:
-    if len(arguments.words) != 1:
-        raise RequestError(f"{arguments.verb} needs one artifact: python -m compressor {arguments.verb} DIR")
-    return expanded(arguments.words[0])
-
-
-def _require_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        raise RequestError(f"{folder} is not a folder: give the folder of an artifact.")
-
-
-def _no_words(arguments: Arguments) -> None:
-    if arguments.words:
-        raise RequestError(f"'{arguments.words[0]}' is not understood: settings are given as KEY=VALUE.")
-
-
-def _only_options(arguments: Arguments, *options: str) -> None:
-    given = {
-        "--multirun": arguments.multirun,
-        "--config-dir": bool(arguments.config_dirs),
-        "--max-gb": arguments.max_gb is not None,
-        "--all": arguments.everything,
-        "--launcher": arguments.launcher is not None,
-        "--shard": arguments.shard is not None,
-    }
-    for name, there in given.items():
-        if there and name not in options:
-            raise RequestError(f"{name} means nothing to {arguments.verb}.")
-
-
 def _kept_at(settings: Sequence[str]) -> tuple[Path | None, bool, list[str]]:
     """The folder that figures taken anew go to, whether they may replace others there, and all other settings."""
     given: dict[str, str] = {}
@@ -319,11 +289,6 @@ def _only_measured_anew(settings: Sequence[str]) -> None:
                 f"'{setting}' means nothing to validate: it takes device=NAME, device.host=USER@BOARD, "
                 "measure.KEY=VALUE, data.KEY=VALUE and output=FOLDER."
             )
-
-
-def _no_settings(arguments: Arguments) -> None:
-    if arguments.settings:
-        raise RequestError(f"'{arguments.settings[0]}' means nothing to {arguments.verb}.")
 
 
 VERBS: dict[str, Callable[[Arguments], int]] = {

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from compressor.cli import main, sort_arguments
+from compressor.arguments import sort_arguments
+from compressor.cli import main
 from compressor.errors import CompressorError
 from tests.tiny import settings
 
@@ -158,7 +159,7 @@ def test_ctrl_c_is_exit_code_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest
 
 
 def test_words_settings_and_options_are_sorted() -> None:
-    found = sort_arguments(["cache", "clean", "--max-gb=2", "output=x", "--config-dir", "d", "-m"])
+    found = sort_arguments(["cache", "clean", "--max-gb=2", "output=x", "--config-dir", "d", "-m"], ["cache"])
 
     assert (found.verb, found.words, found.settings) == ("cache", ["clean"], ["output=x"])
     assert (found.max_gb, found.config_dirs, found.multirun) == ("2", ["d"], True)

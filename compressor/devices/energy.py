@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from compressor.config.device import DeviceProfile
 from compressor.config.paths import expanded
 from compressor.config.run import MeasureSettings
 from compressor.devices import meter_log
 from compressor.errors import DataError
-
-if TYPE_CHECKING:
-    from compressor.devices.place import Place
 
 ENERGY_SECONDS = {"rapl": (2.0, 1.0), "ina3221": (5.0, 3.0), "external": (30.0, 15.0)}
 """How long energy is measured by each meter, and how long the idle machine before: slow meters need longer."""
@@ -27,16 +24,16 @@ def log_of(settings: MeasureSettings) -> Path | None:
     return None if settings.meter_log is None else expanded(settings.meter_log)
 
 
-def check_log(settings: MeasureSettings, where: Place) -> None:
+def check_log(settings: MeasureSettings, *, on_device: bool) -> None:
     """See that a log is one, where it will be read. Raises `DataError`."""
     log = log_of(settings)
-    if log is not None and where.on_device:
+    if log is not None and on_device:
         meter_log.read(log)
 
 
-def energy_of_call(run: Run, where: Place, profile: DeviceProfile, settings: MeasureSettings) -> dict[str, Any]:
+def energy_of_call(run: Run, profile: DeviceProfile, settings: MeasureSettings, *, on_device: bool) -> dict[str, Any]:
     """`energy_mj`, `note` and the rest of what is known of a run; None and the reason where there is no meter."""
-    if not where.on_device:
+    if not on_device:
         return {"energy_mj": None, "note": f"not measured: this machine is not {profile.name}"}
     log = log_of(settings)
     if log is not None:

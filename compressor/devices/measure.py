@@ -95,7 +95,9 @@ def measure_many(
         raise ValueError("the rows of a comparison need different names")
     with nullcontext(place) if place else place_for(profile) as where, turn_to_measure(profile.host):
         for row in rows:
-            check_log(_settings(row, settings), where)  # what is no log at all is said before anything is measured
+            check_log(
+                _settings(row, settings), on_device=where.on_device
+            )  # what is no log at all is said before anything is measured
         limit = _memory_limit_mb(profile, where)
         timings: dict[str, list[Timing]] = {row.name: [] for row in rows}
         speeds: dict[str, Speed] = {}
@@ -289,7 +291,7 @@ def _energy(row: Row, where: Place, profile: DeviceProfile, settings: MeasureSet
         more = {"meter": meter, "seconds": seconds, "idle_seconds": idle_s}
         return _probe(row, where, "energy", settings, SPEED_TIMEOUT_S, **more)
 
-    return energy_of_call(run, where, profile, settings)
+    return energy_of_call(run, profile, settings, on_device=where.on_device)
 
 
 def _memory_note(memory: Mapping[str, Any], provider: str) -> str:

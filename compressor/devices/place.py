@@ -85,4 +85,4 @@ def check_place(profile: DeviceProfile, settings: MeasureSettings) -> None:
         with emulated(profile):
             pass
     with place_for(profile) as place:
-        check_log(settings, place)
+        check_log(settings, on_device=place.on_device)
