@@ -50,8 +50,8 @@ class Bench(Workbench):
     def fine_tuned(self) -> Path:
         """The teacher's folder; fine-tunes it if it is not there."""
         epochs = self.options.epochs or self.set.epochs
-        batch = 16 if self.set.name == "huric" else 32
-        self.stage("finetune", "teacher", self.teacher, epochs=epochs, learning_rate=1e-4, batch_size=batch)
+        settings = {"learning_rate": self.set.learning_rate, "batch_size": self.set.batch_size}
+        self.stage("finetune", "teacher", self.teacher, epochs=epochs, **settings)
         return self.work / "checkpoints" / "teacher"
 
     def question(self, *limits: str, teacher: Path | None = None) -> Question:

@@ -26,6 +26,8 @@ class Set:
     make: Callable[[Path, Path, str], DataSettings]  # (folder of all data, own folder, run) -> settings
     epochs: float  # of the teacher
     search: int  # examples held out to choose by
+    batch_size: int = 32  # of the teacher
+    learning_rate: float = 1e-4  # of the teacher
     runs: tuple[str, ...] = ("whole",)
     budget: tuple[
         str, ...
@@ -90,14 +92,16 @@ SETS = {
             "huric",
             "text-classification",
             _huric,
-            epochs=16.0,
+            epochs=30.0,  # 437 texts: with fewer updates the teacher gives no text a label
             search=100,
+            batch_size=8,
+            learning_rate=3e-4,
             budget=(
-                "advise.distill.epochs=12",
-                "advise.length_adaptive.epochs=5",
-                "advise.grid.layers=[1.0,0.5]",
+                "advise.distill.epochs=15",
+                "advise.distill.batch_size=8",
+                "advise.distill.learning_rate=3e-4",
                 "advise.grid.widths=[1.0,0.25]",
-                "advise.grid.keep=[1.0,0.8]",
+                "advise.grid.keep=[1.0]",
             ),
             runs=tuple(f"{seed}-{fold}" for seed in (1, 2, 3) for fold in range(FOLDS)),
         ),

@@ -32,7 +32,7 @@ from compressor.progress import Progress
 from compressor.request import PassEntry, Request
 from compressor.stages.context import Checkpoint
 
-VERSION = 1
+VERSION = 2
 """Raised when prices are taken otherwise."""
 _OF_BOARD = ("machine", "cpu", "board", "cores", "flags", "memory_mb", "onnxruntime")
 """What a board says of itself that its prices depend on."""

@@ -84,8 +84,8 @@ def measure_many(
     """Measure several files fairly: in every round each row runs once, in a fresh process, one after the other.
 
     A machine that is slow for a while then slows all rows, not one, and rounds that its yardstick shows to be slow are
-    taken once more, at most as many as there are. `on_step` is told the row's name before each process; there are
-    `rounds` + 1 of them a row (memory and energy count as one), beside those taken again. `place`: None is the one that
+    taken once more, at most as many as there are. `on_step` is told the row's name before each process but
+    those of rounds taken again; there are `rounds` + 1 of them a row (memory and energy count as one). `place`: None is the one that
     the profile names. Returns a `Speed` by row name; rows of `may_fail` that run out of memory have none.
 
     Raises `DeviceMemoryError` for any other row that does, `DeviceError` for what else cannot be measured, and
@@ -102,18 +102,22 @@ def measure_many(
         timings: dict[str, list[Timing]] = {row.name: [] for row in rows}
         speeds: dict[str, Speed] = {}
         gone: set[str] = set()
+        enough: set[str] = set()
 
         def time(row: Row) -> None:
-            with _tolerated(row, may_fail, gone):
-                timings[row.name].append(_probe(row, where, "speed", _settings(row, settings), timeout_s))
+            timings[row.name].append(_probe(row, where, "speed", _settings(row, settings), timeout_s))
 
         for row in _in_turn(rows, settings):
             if row.name not in gone:
                 _tell(on_step, row.name)
-                time(row)
+                with _tolerated(row, may_fail, gone):
+                    time(row)
         for row in _slow(rows, settings, timings):
-            if row.name not in gone:
-                time(row)
+            if row.name not in gone and row.name not in enough:
+                try:
+                    time(row)
+                except DeviceMemoryError:  # what was found before stands
+                    enough.add(row.name)
         fastest = _fastest(timings)
         for row in rows:
             if row.name not in gone:
