@@ -98,13 +98,13 @@ def test_a_wrong_or_unreachable_board_ends_a_run_before_any_work(own: Path, tmp_
 
 def test_a_board_that_answers_otherwise_is_refused(artifact: Path, own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As an int8 kernel would that saturates: the same file, other answers."""
-    real = on_board.measure.run_features
+    real = on_board.run_features
 
     def saturated(*arguments, place=None, **options):
         outputs = real(*arguments, place=place, **options)
         return [{name: -np.sign(value) for name, value in row.items()} if place else row for row in outputs]
 
-    monkeypatch.setattr(on_board.measure, "run_features", saturated)
+    monkeypatch.setattr(on_board, "run_features", saturated)
     found = revalidate(artifact, [*MEASURE, *BOARD], [str(own)], Silent())
     assert dict((name, now) for name, _, now in found.lines)["same answers on 4 examples"] != "100.0 %"
     with pytest.raises(GateRefusedError, match="min_device_agreement: .* limit 95 % of the examples answered there"):

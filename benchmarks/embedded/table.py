@@ -133,9 +133,9 @@ def _section(name: str, work: Path) -> list[str]:
         Point(one, "", float(np.mean(mean[one]["metric"])), float(np.median(mean[one]["p50_ms"]))) for one in names
     ]
     several = f", means of {len(grids)} runs (seeds and folds) with 95 % intervals" if len(grids) > 1 else ""
-    noisy = sum(grid["rows"][one].get("steady") is False for grid in grids for one in names)
-    lines = [f"{len(names)} candidates of {grids[0]['shapes']} trained shapes{several}; {noisy} prices whose rounds "
-             "were further apart than 5 %. Those that none beats in both metric and latency, and the whole encoder:",
+    noisy = sum(grids[0]["rows"][one].get("steady") is False for one in names)  # all runs have the same prices
+    lines = [f"{len(names)} candidates of {grids[0]['shapes']} trained shapes{several}; {noisy} prices from a noisy "
+             "machine. Those that none beats in both metric and latency, and the whole encoder:",
              "",
              f"| candidate | {metric} | p50 ms | peak MiB | size MB | energy mJ |", "|" + "---|" * 6]  # fmt: skip
     shown = dict.fromkeys(

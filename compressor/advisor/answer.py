@@ -15,8 +15,9 @@ from compressor.advisor.requests import Question, command, said
 from compressor.advisor.rounds import Record
 from compressor.devices.rounds import SLOW, STEADY
 from compressor.disk import write_text
-from compressor.report.entry import Entry, Figure, Origin, State, beside_each_other, fits, rounds
+from compressor.report.entry import Entry, Figure, Origin, State, compared, fits
 from compressor.report.page import render
+from compressor.report.steadiness import Steadiness
 
 VERSION = 1
 """Of advice.json."""
@@ -93,13 +94,13 @@ class Advice:
                     figures=self._figures(member),
                     command=command(self.question, member.candidate),
                     reason=reason,
-                    **rounds(speed),
+                    steadiness=Steadiness.of_speed(speed, machine=self.prices.measured_on),
                     fits_memory=fits(speed),
                     manifest=final.manifest if final else None,
                 )
             )
         order = ["recommended", "artifact", "refused", "failed", "stopped", "candidate", "ruled out"]
-        told = beside_each_other(found)
+        told = compared(found)
         return sorted(told, key=lambda entry: (order.index(entry.state), entry.value("p50_ms") or 0.0))
 
     def sentences(self) -> list[str]:
@@ -240,7 +241,8 @@ class Advice:
         judged = record.last().get(member.name)
         if judged is None:
             return "candidate", "priced, and not among the shapes that were trained" if record.judged else ""
-        reached = f"{judged.metric:.2f} points on the search part after {judged.share:.2g} of the training"
+        best = "" if judged.share == 1 else ", decoded as suits it best,"
+        reached = f"{judged.metric:.2f} points on the search part{best} after {judged.share:.2g} of the training"
         return "stopped", f"{reached}; others were run in full first"
 
     def _figures(self, member: Priced) -> dict[str, Figure]:

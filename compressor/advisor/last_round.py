@@ -82,28 +82,36 @@ class LastRound:
         return first_that_holds(points, self.holds, limit=settings.finalists, tolerance=settings.tolerance)
 
     def _fastest(self, known: Sequence[Point]) -> list[Point]:
-        """Along the front: what costs no training is asked first, then what is cheaper than that."""
-        along = front(known)
-        free = [point for point in along if self._is_free(point.shape)]
+        """What costs no training is asked first, then what is faster than that, along their fronts."""
+        free = front([point for point in known if self._is_free(point.shape)])
         held = cheapest_that_holds(free, self.holds, limit=max(1, self._runs() - 1))
-        held += self._cheaper([point for point in along if point not in free], held)
+        held += self._faster(front([point for point in known if not self._is_free(point.shape)]), held)
         return held + self._faster_of_trained(held)
 
-    def _cheaper(self, along: Sequence[Point], held: Sequence[Point]) -> list[Point]:
-        """What holds of a front and is cheaper than what did, the best answer last.
+    def _faster(self, along: Sequence[Point], held: Sequence[Point]) -> list[Point]:
+        """What holds of a front and is faster than what did, the best answer last.
 
         Each time that one is asked from which most is to be expected: its chance to hold, times how much faster it is
-        than the answer so far. Without an answer, the best one is asked with what is the last training or run.
+        than the answer so far. While there is no answer, to have one counts too, and the last training or run goes to
+        the best. What has no chance is not trained for the sake of speed.
         """
         found: list[Point] = []
         points = [point for point in along if not held or point.price < held[-1].price]
-        while points and self._asks(points):
-            best = [*held, *found][-1:]
-            if not best and self._asks(points) == 1:
-                chosen = points[-1]
+        while points and self._runs():
+            payable = [point for point in points if self._cost(point.shape) <= self._left()]
+            answer = [*held, *found][-1:]
+            if not payable and not answer and not self._paid():
+                payable = points
+            likely = [point for point in payable if self._chance(point) > 0]
+            if answer and likely:
+                price = answer[0].price
+                chosen = max(
+                    likely, key=lambda point: (self._chance(point) * math.log(price / point.price), point.metric)
+                )
+            elif not answer and payable:
+                chosen = payable[-1] if not likely or self._is_last(payable) else self._first_try(likely)
             else:
-                price = (best or points[-1:])[0].price
-                chosen = max(points, key=lambda point: self._chance(point) * math.log(price / point.price))
+                break
             if self.holds(chosen):
                 found.append(chosen)
                 points = [point for point in points if point.price < chosen.price]
@@ -111,11 +119,15 @@ class LastRound:
                 points = [point for point in points if point.metric > chosen.metric]
         return found
 
-    def _asks(self, points: Sequence[Point]) -> int:
-        """How many of these can still be asked, by runs and by the budget of training; the first one always can."""
-        costs = [cost for point in points if (cost := self._cost(point.shape))]
-        affordable = int(self._left() / max(costs)) if costs else len(points)
-        return min(self._runs(), max(affordable, 0 if self._paid() else 1))
+    def _first_try(self, likely: Sequence[Point]) -> Point:
+        """The one of these from which most is to be expected where there is no answer yet."""
+        most = max(point.price for point in likely)
+        return max(likely, key=lambda point: (self._chance(point) * (1 + math.log(most / point.price)), point.metric))
+
+    def _is_last(self, payable: Sequence[Point]) -> bool:
+        """Whether no other of these can be asked behind one of them."""
+        costs = sorted({point.shape: self._cost(point.shape) for point in payable}.values())
+        return self._runs() == 1 or len(costs) == 1 or sum(costs[:2]) > self._left()
 
     def _chance(self, point: Point) -> float:
         """That it has the wanted metric once its training is whole."""

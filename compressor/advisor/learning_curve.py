@@ -24,7 +24,7 @@ def chance(metric: float, share: float, wanted: float, ceiling: float) -> float:
         ceiling: Points that no candidate is expected to be above.
     """
     missing, allowed = ceiling - metric, ceiling - wanted
-    if metric >= wanted or missing <= 0:
+    if metric >= wanted:
         return 1.0
     if allowed <= 0 or share >= 1:
         return 0.0

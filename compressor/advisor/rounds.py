@@ -73,7 +73,7 @@ class Training:
             source, seconds = steps.stage(entry, source)
             self.record.spent[source.key] = passes(entry, len(steps.data.train))
             self.record.seconds[source.key] = seconds
-        scores = self._scores(steps, source, group, part, tuned=share < 1)
+        scores = self._scores(steps, source, group, part, tuned=shape.is_trained and share < 1)
         found = [Judged(name, shape.name, share, metric) for name, metric in scores.items()]
         self.record.judged += found
         return found

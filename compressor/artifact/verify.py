@@ -146,7 +146,7 @@ def _check_halves(folder: Path, manifest: Manifest) -> None:
 
 def _check_runs(path: Path, manifest: Manifest, config: dict[str, Any]) -> None:
     """Run short rows in a process of its own, on the CPU provider, at the default and at a low dial setting."""
-    from compressor.devices.measure import run_features
+    from compressor.devices.outputs import run_features
 
     vocabulary = int(config.get("vocab_size") or 1)
     rows = []

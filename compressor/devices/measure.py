@@ -14,7 +14,6 @@ import numpy as np
 from compressor.config.device import DeviceProfile
 from compressor.config.run import MeasureSettings
 from compressor.devices import child
-from compressor.devices.child import LocalPlace
 from compressor.devices.energy import check_log, energy_of_call
 from compressor.devices.limits import memory_limit_mb
 from compressor.devices.place import Place, place_for
@@ -31,7 +30,6 @@ from compressor.devices.rounds import (
 from compressor.devices.speed import TIMES, Speed
 from compressor.devices.turn import turn_to_measure
 from compressor.errors import DeviceError, DeviceMemoryError
-from compressor.tasks.base import Feature
 
 Inputs = Mapping[str, np.ndarray]
 """Model inputs by name, each [batch, length]."""
@@ -84,9 +82,10 @@ def measure_many(
     """Measure several files fairly: in every round each row runs once, in a fresh process, one after the other.
 
     A machine that is slow for a while then slows all rows, not one, and rounds that its yardstick shows to be slow are
-    taken once more, at most as many as there are. `on_step` is told the row's name before each process but
-    those of rounds taken again; there are `rounds` + 1 of them a row (memory and energy count as one). `place`: None is the one that
-    the profile names. Returns a `Speed` by row name; rows of `may_fail` that run out of memory have none.
+    taken once more, at most as many as there are. `on_step` is told the row's name before each process, of which there
+    are `rounds` + 1 a row (memory and energy count as one), but not before those of rounds taken again. `place`: None
+    is the one that the profile names. Returns a `Speed` by row name; rows of `may_fail` that run out of memory have
+    none.
 
     Raises `DeviceMemoryError` for any other row that does, `DeviceError` for what else cannot be measured, and
     `DataError`, before anything is, for a meter's log that is none.
@@ -102,7 +101,7 @@ def measure_many(
         timings: dict[str, list[Timing]] = {row.name: [] for row in rows}
         speeds: dict[str, Speed] = {}
         gone: set[str] = set()
-        enough: set[str] = set()
+        stopped: set[str] = set()  # no more rounds of these: what was found stands
 
         def time(row: Row) -> None:
             timings[row.name].append(_probe(row, where, "speed", _settings(row, settings), timeout_s))
@@ -113,11 +112,9 @@ def measure_many(
                 with _tolerated(row, may_fail, gone):
                     time(row)
         for row in _slow(rows, settings, timings):
-            if row.name not in gone and row.name not in enough:
-                try:
+            if row.name not in gone | stopped:
+                with _tolerated(row, [row.name], stopped):
                     time(row)
-                except DeviceMemoryError:  # what was found before stands
-                    enough.add(row.name)
         fastest = _fastest(timings)
         for row in rows:
             if row.name not in gone:
@@ -192,65 +189,6 @@ def measure_turns(
         child.write_arrays(folder / "inputs.npz", {f"0/{name}": array for name, array in inputs.items()})
         answer = place.run_probe(request, folder, timeout_s=SPEED_TIMEOUT_S)
     return [float(np.median(times)) for times in answer["times_ms"]]
-
-
-def run_features(
-    model_path: Path,
-    profile: DeviceProfile,
-    features: Sequence[Feature],
-    keep: Sequence[float] | None = None,
-    *,
-    batch_size: int = 16,
-    pad_id: int = 0,
-    token_outputs: Sequence[str] | None = None,
-    timeout_s: float | None = None,
-    on_rows: Callable[[int], None] | None = None,
-    place: Place | None = None,
-) -> list[dict[str, np.ndarray]]:
-    """The file's outputs for every feature, in their order: one mapping of unpadded float32 rows each.
-
-    `token_outputs` names the outputs [batch, length, ...]; None: told from the graph's axis names.
-    Rows are batched by length. `place`: None is this machine, whatever the profile names, since outputs depend on
-    nothing else of a device. Raises `DeviceError` when the file does not run.
-    """
-    if not features:
-        return []
-    where = place or LocalPlace(profile)
-    request = {
-        "mode": "outputs",
-        "model": str(Path(model_path).resolve()),
-        "inputs": "inputs.npz",
-        "outputs": "outputs.npz",
-        "keep": None if keep is None else [float(value) for value in keep],
-        "batch_size": batch_size,
-        "pad": {"input_ids": pad_id},
-        "token_outputs": None if token_outputs is None else list(token_outputs),
-        **where.placement(),
-    }
-    with child.work_folder() as folder:
-        child.write_arrays(folder / "inputs.npz", _flat(features))
-        limit = timeout_s if timeout_s is not None else 120.0 + 5.0 * len(features)
-        where.run_probe(request, folder, timeout_s=limit, on_rows=on_rows)
-        with np.load(folder / "outputs.npz", allow_pickle=False) as archive:
-            columns = {
-                name.removeprefix("value/"): _rows(archive[name], archive["shape/" + name.removeprefix("value/")])
-                for name in archive.files
-                if name.startswith("value/")
-            }
-    return [{name: values[row] for name, values in columns.items()} for row in range(len(features))]
-
-
-def _flat(features: Sequence[Feature]) -> dict[str, np.ndarray]:
-    arrays = {"lengths": np.asarray([feature.length for feature in features], dtype=np.int64)}
-    for name in features[0].inputs:
-        arrays[name] = np.concatenate([np.asarray(feature.inputs[name], dtype=np.int64) for feature in features])
-    return arrays
-
-
-def _rows(flat: np.ndarray, shapes: np.ndarray) -> list[np.ndarray]:
-    sizes = shapes.prod(axis=1) if shapes.ndim > 1 and shapes.shape[1] else np.ones(len(shapes), dtype=np.int64)
-    parts = np.split(flat, np.cumsum(sizes)[:-1])
-    return [part.reshape(tuple(shape)) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def _settings(row: Row, settings: MeasureSettings) -> MeasureSettings:

@@ -1,7 +1,8 @@
 """Rounds of a measurement, and whether the machine was as fast in each as in the others. Pure.
 
 A virtual machine, or one that grows hot, is slower at times, and such a time can outlast all rounds of a file, which
-then agree. The probe's yardstick (`yardstick_ms`, one product of numpy's beside each round) tells it all the same.
+then agree. The probe's yardstick (`yardstick_ms`, one product of numpy's beside each round) tells a slow processor; it
+lies in the caches, and does not tell that another process takes the memory's bandwidth.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def doubts_of(spread: float | None, slowdown: float | None) -> list[str]:
 def fastest_rounds(timings: Sequence[Timing], count: int) -> list[Timing]:
     """The `count` rounds in which the yardstick was fastest, in their order: chosen by it, and not by what they found.
 
-    Rounds without a yardstick are as good as any.
+    Rounds without a yardstick come first.
     """
     order = sorted(range(len(timings)), key=lambda place: timings[place].get("yardstick_ms") or 0.0)
     return [timings[place] for place in sorted(order[:count])]

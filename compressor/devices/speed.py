@@ -46,7 +46,7 @@ class Speed:
     measured_on: str
     times_ms: tuple[float, ...] = ()  # timed runs in their order, evenly thinned to at most `TIMES` of them
     spread: float | None = None  # of the rounds' p50: largest less smallest, over their median; None: a single round
-    steady: bool | None = None  # the rounds agree within 5 %; False: too noisy to be believed; None: a single round
+    steady: bool | None = None  # rounds agree within 5 %, and none was slow; False: too noisy; None: a single round
     round_yardstick_ms: tuple[float, ...] = ()  # one and the same product of numpy's beside each round; none: a GPU's
     slowdown: float | None = None  # share by which that took longer than in the fastest round of all that was compared
     fits_memory: bool | None = None  # the run ended well under `memory_limit_mb`; None: not tried, or ended otherwise

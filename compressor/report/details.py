@@ -8,9 +8,10 @@ from typing import Any
 
 from compressor.artifact.figures import signed
 from compressor.artifact.manifest import Depth, DepthExample, Dial, KeptTokens, Manifest
-from compressor.devices.rounds import SLOW, STEADY, is_slow, is_steady, spread_of
+from compressor.devices.rounds import SLOW, STEADY, doubts_of, is_slow, is_steady
 from compressor.report.entry import Entry
 from compressor.report.plot import histogram
+from compressor.report.steadiness import Steadiness
 
 SHADES = 5
 """Steps of shading of tokens, by the share of layers that keep them."""
@@ -72,28 +73,33 @@ def times(manifest: Manifest) -> str:
 
 
 def steadiness(entry: Entry) -> str:
-    """Whether the machine was slow, or how far the rounds agree; empty where neither is known."""
-    noise, rounds = entry.noise, entry.round_p50_ms
+    """Whether the machine was slow, how far rounds agree, and other runs; empty where none of it is known."""
+    found = entry.steadiness
     if entry.manifest is None:
         return ""
-    if is_slow(entry.slowdown) and entry.slowdown is not None:
+    if is_slow(found.slowdown) and found.slowdown is not None:
         return (
-            f"The machine was too slow: one and the same product of matrices took {100 * entry.slowdown:.0f} % longer "
+            f"The machine was too slow: one and the same product of matrices took {100 * found.slowdown:.0f} % longer "
             f"beside it than at other times there, more than {100 * SLOW:.0f} %. Measure again when nothing slows it."
         )
-    if noise is None:
+    if found.spread is None:
         return ""
-    medians = ", ".join(f"{value:.2f}" for value in rounds)
-    if is_steady(noise) is False:
+    medians = ", ".join(f"{value:.2f}" for value in found.round_p50_ms)
+    said = f"the medians of its {len(found.round_p50_ms)} rounds ({medians} ms) lie"
+    if is_steady(found.spread) is False:
         return (
-            f"The machine was too noisy: the medians of its {len(rounds)} rounds ({medians} ms) lie "
-            f"{100 * noise:.0f} % apart, more than {100 * STEADY:.0f} %. Measure again on a quiet machine."
+            f"The machine was too noisy: {said} {100 * found.spread:.0f} % apart, more than {100 * STEADY:.0f} %. "
+            "Measure again on a quiet machine."
         )
-    said = f"The medians of its {len(rounds)} rounds ({medians} ms) lie {100 * noise:.1f} % apart."
-    others = spread_of(entry.manifest.speed.get("teacher", {}).get("round_p50_ms") or ())
-    if others is not None and is_steady(others) is False:
-        said += f" Those of the teacher lie {100 * others:.0f} % apart, which is too noisy to tell what was gained."
-    return said
+    if found.disagreement is not None and is_steady(found.disagreement) is False:
+        return (
+            f"The machine was too noisy: {said} {100 * found.spread:.1f} % apart, but measurements of the same file "
+            f"there {100 * found.disagreement:.0f} %, more than {100 * STEADY:.0f} %."
+        )
+    teacher = Steadiness.of_speed(entry.manifest.speed.get("teacher", {}))
+    doubts = doubts_of(teacher.spread, teacher.slowdown)
+    beside = f" What was gained is not to be told: beside the teacher {' and '.join(doubts)}." if doubts else ""
+    return f"T{said[1:]} {100 * found.spread:.1f} % apart.{beside}"
 
 
 def teacher_p50(manifest: Manifest) -> float | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from compressor.artifact.manifest import Manifest
-from compressor.devices.rounds import fastest_of, is_slow, is_steady, slowdown_of, spread_of
+from compressor.report.steadiness import Steadiness, beside_each_other
 
 Origin = Literal["device", "host", "predicted", "file"]
 """Where a figure comes from: the device itself, another machine, a cost model; or it is a property of the file, and the
@@ -91,10 +91,7 @@ class Entry:
     command: Sequence[str] = ()
     reason: str = ""
     folder: str = ""  # where its manifest lies, relative to the page
-    round_p50_ms: Sequence[float] = ()  # medians of the rounds in which its latency was measured
-    round_yardstick_ms: Sequence[float] = ()  # what the probe's yardstick took beside them, slower on a slow machine
-    slowdown: float | None = None  # share by which that was more than at other times on the same machine
-    threads: int = 0
+    steadiness: Steadiness = Steadiness()  # of the machine, while its latency was taken
     fits_memory: bool | None = None  # whether it ran in the memory that the device has for it; None: not known
     manifest: Manifest | None = None
 
@@ -120,20 +117,15 @@ class Entry:
             reason=reason or "; ".join(_missed(gate) for gate in missed),
             command=tuple(manifest.command),
             folder=folder,
-            **rounds(manifest.speed.get("artifact", {})),
+            steadiness=Steadiness.of_run(manifest),
             fits_memory=fits(manifest.speed.get("artifact", {})),
             manifest=manifest,
         )
 
     @property
-    def noise(self) -> float | None:
-        """How far the medians of the rounds lie apart, as a share of the middle one; None for fewer than two."""
-        return spread_of(self.round_p50_ms)
-
-    @property
     def noisy(self) -> bool:
         """Whether the machine was too noisy for its latency to be believed."""
-        return is_steady(self.noise) is False or is_slow(self.slowdown)
+        return self.steadiness.noisy
 
     @property
     def measured_on(self) -> str:
@@ -185,34 +177,6 @@ def _figures(manifest: Manifest) -> dict[str, Figure]:
     return found
 
 
-def rounds(speed: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of an entry that say how steady the machine was, from a `Speed` mapping."""
-    found: dict[str, Any] = {}
-    for name in ("round_p50_ms", "round_yardstick_ms"):
-        values = speed.get(name)
-        found[name] = tuple(values) if isinstance(values, list | tuple) else ()
-    slowdown = speed.get("slowdown")
-    found["slowdown"] = slowdown if isinstance(slowdown, float) else None
-    return {**found, "threads": speed.get("threads") or 0}
-
-
-def beside_each_other(entries: Sequence[Entry]) -> list[Entry]:
-    """The same, each with how slow its machine was beside the fastest that the others show it to be.
-
-    A slow time can outlast all rounds of a measurement, so that nothing in it tells.
-    """
-    fastest: dict[tuple[str, int], list[float]] = {}
-    for entry in entries:
-        fastest.setdefault((entry.measured_on, entry.threads), []).extend(entry.round_yardstick_ms)
-    return [
-        dataclasses.replace(entry, slowdown=slowdown)
-        if (slowdown := slowdown_of(entry.round_yardstick_ms, fastest_of(fastest[entry.measured_on, entry.threads])))
-        is not None
-        else entry
-        for entry in entries
-    ]
-
-
 def _interval(manifest: Manifest, drop: float) -> tuple[float | None, float | None]:
     """The bootstrap's interval, where the metric is the mean of the examples' scores that it was drawn from."""
     interval = (manifest.agreement or {}).get("interval") or {}
@@ -237,3 +201,9 @@ def _missed(gate: Mapping[str, Any]) -> str:
     shown = "no figure" if value is None else f"{value:.4g}"
     note = f" ({gate['note']})" if gate.get("note") else ""
     return f"{gate.get('name')}: {shown}, limit {gate.get('limit'):g} {gate.get('unit', '')}".rstrip() + note
+
+
+def compared(entries: Sequence[Entry]) -> list[Entry]:
+    """The same, with what runs of one machine tell of each other's latencies."""
+    told = beside_each_other({place: entry.steadiness for place, entry in enumerate(entries)})
+    return [dataclasses.replace(entry, steadiness=told[place]) for place, entry in enumerate(entries)]

@@ -11,7 +11,7 @@ from pathlib import Path
 from compressor.artifact import manifest as manifests
 from compressor.artifact.write import REFUSED
 from compressor.errors import ArtifactError, RequestError
-from compressor.report.entry import Entry, beside_each_other
+from compressor.report.entry import Entry, compared
 from compressor.report.page import entry_of
 
 
@@ -50,7 +50,7 @@ def gather(places: Sequence[Path]) -> Gathered:
                 continue
             seen.add(same)
             entries.append(entry)
-    return Gathered(told_apart(by_machine(beside_each_other(entries))), problems)
+    return Gathered(told_apart(by_machine(compared(entries))), problems)
 
 
 def _files(place: Path, problems: list[str]) -> Iterator[Path]:

@@ -279,7 +279,7 @@ STAGES: dict[str, StageSpec] = {
             changes="accuracy of the int8 model (size and speed with the pass quantize)",
             settings="compressor.stages.qat.settings:QatSettings",
             run="compressor.stages.qat.stage:run",
-            version=2,
+            version=3,
             reads=("train", "calibration"),
             shape="compressor.stages.qat.shape:shape",
         ),

@@ -86,9 +86,9 @@ class TextClassification(TextTask[TextExample]):
         order = np.argsort(-logits, axis=None, kind="stable")
         hits = np.cumsum(true.ravel()[order])
         f1 = 2 * hits / (np.arange(1, len(order) + 1) + true.sum())
-        last = logits.ravel()[order[int(f1.argmax())]]
-        threshold = float(np.exp(-np.logaddexp(0.0, -last)))
-        settings = dataclasses.replace(self.settings, threshold=min(max(threshold, 0.0), 1.0))
+        reached = 1 / (1 + np.exp(-np.clip(logits.ravel()[order], -700, 700)))
+        f1[:-1][reached[1:] == reached[:-1]] = -1  # equal ones are on together
+        settings = dataclasses.replace(self.settings, threshold=float(reached[int(f1.argmax())]))
         return TextClassification(settings, self.labels, multi_label=True)
 
     def score(self, examples: Sequence[Example], predictions: Sequence[Any]) -> dict[str, float]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compressor.config.device import DeviceProfile
-from compressor.devices import measure
+from compressor.devices.outputs import run_features
 from compressor.errors import DataError, DeviceError
 from compressor.graph.dial import BLOCKS_RUN
 from compressor.tasks.base import Feature, Task
@@ -52,15 +52,14 @@ def evaluate(
     """Run the file on all examples (threads and providers as the profile says) and score what it answers.
 
     `features` are those of `examples`, if they have been made already. `tuned` decodes as is best for just these
-    answers (`Task.tuned`): it tells half-trained models apart, and is no figure to report. `on_rows` hears of finished
-    rows.
+    answers (`Task.tuned`), which tells half-trained models apart. `on_rows` hears of finished rows.
     Raises `DeviceError` when the file does not run or gives something else than finite numbers for the task's
     outputs, and `DataError` when there is nothing to evaluate on.
     """
     if not examples:
         raise DataError("there is no example to evaluate on.")
     rows = features if features is not None else task.features(examples, tokenizer, labelled=False)
-    outputs = measure.run_features(
+    outputs = run_features(
         model_path,
         profile,
         rows,

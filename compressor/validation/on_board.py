@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compressor.config.device import DeviceProfile
-from compressor.devices import measure
 from compressor.devices.emulation import emulated
+from compressor.devices.outputs import run_features
 from compressor.devices.place import Place, place_for
 from compressor.tasks.base import Task
 from compressor.tasks.examples import Example
@@ -65,11 +65,11 @@ def check_on_board(
     open_place: AbstractContextManager[Place] = emulated(profile) if profile.emulate else place_for(profile)
     timeout_s = EMULATED_TIMEOUT_S if profile.emulate else None
     with open_place as place:
-        there = measure.run_features(
+        there = run_features(
             model_path, profile, features, keep, pad_id=pad_id, token_outputs=tokens, place=place, timeout_s=timeout_s
         )
         where = place.measured_on
-    here = measure.run_features(model_path, profile, features, keep, pad_id=pad_id, token_outputs=tokens)
+    here = run_features(model_path, profile, features, keep, pad_id=pad_id, token_outputs=tokens)
     for outputs in (there, here):
         require_usable(outputs, task, model_path)
     answers = [task.decode(sample, features, outputs) for outputs in (there, here)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -69,14 +70,21 @@ CURVE = {"tiny": (15.0, 1.0), "small": (70.0, 2.0), "large": (88.0, 7.0), "teach
 
 
 def a_search(
-    monkeypatch: pytest.MonkeyPatch, *, trainings: float, meets: set[str], without: str = "none", wanted: float = 88.0
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    trainings: float,
+    meets: set[str],
+    without: str = "none",
+    curve: Mapping[str, tuple[float, float]] = CURVE,
+    costs: Mapping[str, float] = {},
+    share: float = 1 / 16,
 ) -> LastRound:
-    """A last round in which each shape has one candidate and a training costs 1; the teacher is free."""
+    """A last round in which each shape has one candidate and a training costs 1 if not given; the teacher is free."""
 
     def member(name: str) -> Any:
         shape = SimpleNamespace(name=name, is_trained=name != "teacher")
         return SimpleNamespace(
-            name=name, candidate=SimpleNamespace(shape=shape), price=SimpleNamespace(p50_ms=CURVE[name][1])
+            name=name, candidate=SimpleNamespace(shape=shape), price=SimpleNamespace(p50_ms=curve[name][1])
         )
 
     record = Record()
@@ -88,21 +96,21 @@ def a_search(
             self.record = record
 
         def cost(self, group: Any, share: float) -> float:
-            return 0.0 if group[0].name == "teacher" or group[0].name in record.spent else 1.0
+            return 0.0 if group[0].name == "teacher" or group[0].name in record.spent else costs.get(group[0].name, 1.0)
 
         def judge(self, group: Any, share: float) -> list[Judged]:
             name = group[0].name
             if name != "teacher":
-                record.spent[name] = 1.0
+                record.spent[name] = costs.get(name, 1.0)
             record.judged.append(Judged(name, name, 1.0, 89.0 if name in meets else 60.0))
             return record.judged[-1:]
 
-    groups: Any = {name: [member(name)] for name in CURVE if name != without}
-    record.judged += [Judged(name, name, 1 / 16, CURVE[name][0]) for name in groups]
+    groups: Any = {name: [member(name)] for name in curve if name != without}
+    record.judged += [Judged(name, name, share, curve[name][0]) for name in groups]
     settings = SimpleNamespace(finalists=3, budget=1.0, tolerance=0.3, above_teacher=1.0)
     question: Any = SimpleNamespace(settings=settings)
     training: Any = Full()
-    made = LastRound(question, groups, training, [Limit("min_metric", wanted)], grid=trainings, teacher=90.0)
+    made = LastRound(question, groups, training, [Limit("min_metric", 88.0)], grid=trainings, teacher=90.0)
     monkeypatch.setattr(
         last_round,
         "run_final",
@@ -127,6 +135,30 @@ def test_where_the_teacher_is_an_answer_the_training_is_spent_where_most_is_to_b
 
 def test_without_an_answer_the_last_training_is_that_of_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked(a_search(monkeypatch, trainings=1.0, meets=set(CURVE), without="teacher")) == ["large"]
+
+
+def test_what_has_no_chance_is_not_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    hopeless = {"tiny": (1.0, 1.0), "small": (2.0, 2.0), "large": (89.0, 7.0), "teacher": (90.0, 8.0)}
+    for without, expected in (("teacher", ["large"]), ("none", ["teacher", "large"])):
+        made = a_search(
+            monkeypatch, trainings=3.0, meets={"large", "teacher"}, without=without, curve=hopeless, share=1 / 4
+        )
+        assert asked(made) == expected
+
+
+def test_what_cannot_be_paid_keeps_nothing_else_from_being_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    curve = {"small": (70.0, 2.0), "mid": (80.0, 4.0), "big": (88.0, 9.0), "teacher": (90.0, 30.0)}
+    made = a_search(monkeypatch, trainings=2.5, meets={"mid", "big", "teacher"}, curve=curve, costs={"big": 2.0})
+    assert asked(made) == ["teacher", "small", "mid"]
+    dear = a_search(
+        monkeypatch, trainings=2.0, meets={"mid", "big"}, without="teacher", curve=curve, costs={"big": 4.0}
+    )
+    assert asked(dear)[-1] == "mid" and "big" not in asked(dear)
+
+
+def test_the_teacher_is_asked_first_though_a_student_seems_better(monkeypatch: pytest.MonkeyPatch) -> None:
+    better = {"small": (95.0, 2.0), "teacher": (90.0, 8.0)}
+    assert asked(a_search(monkeypatch, trainings=1.0, meets=set(better), curve=better)) == ["teacher", "small"]
 
 
 def test_shapes_that_no_round_judged_are_trained_in_full(monkeypatch: pytest.MonkeyPatch) -> None:

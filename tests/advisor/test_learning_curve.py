@@ -13,6 +13,7 @@ def test_what_is_there_already_is_certain_and_what_is_out_of_reach_has_no_chance
     assert chance(80.0, 0.25, wanted=80.0, ceiling=90.0) == 1
     assert chance(50.0, 0.25, wanted=90.0, ceiling=90.0) == 0
     assert chance(50.0, 1.0, wanted=51.0, ceiling=90.0) == 0
+    assert chance(95.0, 0.25, wanted=99.0, ceiling=90.0) == 0
 
 
 def test_the_share_of_curves_that_are_steep_enough() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from compressor.artifact import sample
 from compressor.artifact.predictor import Predictor
 from compressor.config.device import DeviceProfile, Provider
-from compressor.devices.measure import run_features
+from compressor.devices.outputs import run_features
 from compressor.errors import ArtifactError, DeviceError, DialError, RequestError
 from compressor.tasks import entities
 from compressor.tasks.examples import QuestionExample, ScoredExample, TextExample, TokenExample

@@ -19,7 +19,7 @@ from compressor.artifact import config as artifact_config
 from compressor.artifact.dial_table import make_dial
 from compressor.artifact.predictor import Predictor
 from compressor.artifact.verify import verify
-from compressor.devices.measure import run_features
+from compressor.devices.outputs import run_features
 from compressor.errors import ArtifactError
 from compressor.graph import dial as dials
 from compressor.graph.export import export

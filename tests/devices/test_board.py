@@ -20,6 +20,7 @@ from compressor.config.run import MeasureSettings
 from compressor.devices import child, host, measure, remote, ssh
 from compressor.devices import place as places
 from compressor.devices.board import Board
+from compressor.devices.outputs import run_features
 from compressor.devices.place import place_for
 from compressor.errors import DataError, DeviceError, DeviceSetupError, RequestError, UnreachableError, WrongDeviceError
 from compressor.graph.passes.search_lengths.latency import RemoteStopwatch
@@ -66,7 +67,7 @@ def rows(*lengths):
 
 def outputs_on(profile, graph, features, **options):
     with place_for(profile) as place:
-        return measure.run_features(graph, profile, features, place=place, **options)
+        return run_features(graph, profile, features, place=place, **options)
 
 
 def test_figures_of_a_board_are_the_devices_own(server, board, graph, inputs):
@@ -83,7 +84,7 @@ def test_outputs_of_a_board_are_those_of_this_machine(board, graph):
     features = rows(5, 1, 9, 3)
     done = []
     there = outputs_on(board, graph, features, on_rows=done.append)
-    for one, other in zip(there, measure.run_features(graph, board, features), strict=True):
+    for one, other in zip(there, run_features(graph, board, features), strict=True):
         np.testing.assert_array_equal(one["logits"], other["logits"])
 
 
@@ -283,7 +284,7 @@ def test_models_make_room_for_one_another(board, graph, monkeypatch, tmp_path):
     other.write_bytes(model.SerializeToString())
     with place_for(board) as place:
         for path in (graph, other, graph):
-            assert measure.run_features(path, board, rows(2), place=place)
+            assert run_features(path, board, rows(2), place=place)
 
 
 def probe_of(text, tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from compressor.config.run import MeasureSettings
 from compressor.devices import emulation, emulator, measure, profiles
 from compressor.devices.arm_cores import CORES, guest_root
+from compressor.devices.outputs import run_features
 from compressor.errors import DeviceError, RequestError
 from compressor.progress import Silent
 from compressor.tasks.base import Feature
@@ -60,10 +61,10 @@ def texts() -> list[Feature]:
 @pytest.mark.parametrize("name", [OLD_CORES, NEW_CORES])
 def test_an_int8_model_answers_there_as_here(name: str, ready, int8_model: Path) -> None:
     profile = profiles.load(name, [CONF])
-    here = measure.run_features(int8_model, profile, texts())
+    here = run_features(int8_model, profile, texts())
     with emulation.emulated(profile) as place:
         assert place.dot_product() == (name == NEW_CORES)
-        there = measure.run_features(int8_model, profile, texts(), place=place)
+        there = run_features(int8_model, profile, texts(), place=place)
         assert not place.on_device and "emulation of" in place.measured_on and name in place.measured_on
     scale = max(np.abs(row["logits"]).max() for row in here)
     for one, other in zip(here, there, strict=True):
@@ -77,9 +78,9 @@ def test_the_oldest_runtime_of_the_board_answers_the_same(ready, int8_model: Pat
         emulator.installed(oldest)
     except DeviceError as error:
         missing(str(error))
-    here = measure.run_features(int8_model, profile, texts())
+    here = run_features(int8_model, profile, texts())
     with emulation.emulated(profile, oldest) as place:
-        there = measure.run_features(int8_model, profile, texts(), place=place)
+        there = run_features(int8_model, profile, texts(), place=place)
         assert f"ONNX Runtime {oldest}" in place.measured_on
     scale = max(np.abs(row["logits"]).max() for row in here)
     for one, other in zip(here, there, strict=True):
@@ -104,7 +105,7 @@ def test_sums_of_bytes_do_not_saturate(name: str, ready, tmp_path: Path) -> None
     feature = Feature(inputs={"input_ids": row}, labels={}, example=0)
     profile = profiles.load(name, [CONF])
     with emulation.emulated(profile) as place:
-        found = measure.run_features(tmp_path / "bytes.onnx", profile, [feature], place=place, token_outputs=[])
+        found = run_features(tmp_path / "bytes.onnx", profile, [feature], place=place, token_outputs=[])
     np.testing.assert_array_equal(found[0]["logits"], np.asarray(row) @ weights.astype(np.int64))
 
 

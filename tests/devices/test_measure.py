@@ -10,9 +10,10 @@ import pytest
 from compressor.config.run import MeasureSettings
 from compressor.devices import child, host, measure, probe, profiles
 from compressor.devices import inputs as speed_inputs
+from compressor.devices.outputs import run_features
 from compressor.devices.rounds import STEADY, spread_of
 from compressor.devices.tokenization import measure_tokenization
-from compressor.errors import DataError, DeviceError, StorageError
+from compressor.errors import DataError, DeviceError, DeviceMemoryError, StorageError
 from compressor.tasks.base import Feature
 from compressor.tasks.examples import QuestionExample, TextExample, TokenExample
 
@@ -81,18 +82,18 @@ def test_rows_take_turns_and_each_is_a_fresh_process(graph, here, inputs, monkey
 def test_outputs_come_back_unpadded_in_order(graph, here, batch_size):
     features = [feature(length, index) for index, length in enumerate([5, 1, 9, 3, 9, 2, 7])]
     done = []
-    outputs = measure.run_features(graph, here, features, batch_size=batch_size, on_rows=done.append)
+    outputs = run_features(graph, here, features, batch_size=batch_size, on_rows=done.append)
     assert len(outputs) == len(features)
     for row, output in zip(features, outputs, strict=True):
         ids = np.asarray(row.inputs["input_ids"], np.float32)
         np.testing.assert_array_equal(output["logits"], ids + 2)
         np.testing.assert_array_equal(output["score"], [ids.sum()])
         assert output["logits"].dtype == np.float32
-    assert measure.run_features(graph, here, []) == []
+    assert run_features(graph, here, []) == []
 
 
 def test_told_token_outputs_overrule_the_axis_names(graph, here):
-    outputs = measure.run_features(graph, here, [feature(2, 0), feature(4, 1)], token_outputs=[])
+    outputs = run_features(graph, here, [feature(2, 0), feature(4, 1)], token_outputs=[])
     assert [output["logits"].shape for output in outputs] == [(4,), (4,)]
 
 
@@ -119,35 +120,35 @@ def test_rows_are_sorted_by_a_numpy_that_knows_no_stable_sort(graph, tmp_path, m
 
 
 def test_padding_uses_the_given_id(graph, here):
-    outputs = measure.run_features(graph, here, [feature(2, 0), feature(4, 1)], token_outputs=[], pad_id=50)
+    outputs = run_features(graph, here, [feature(2, 0), feature(4, 1)], token_outputs=[], pad_id=50)
     assert outputs[0]["logits"][-1] == 2  # masked out, so the padding id does not show
     masked = [Feature(inputs={"input_ids": row.inputs["input_ids"], "attention_mask": [1] * row.length}, labels={},
                       example=0) for row in (feature(2, 0), feature(4, 1))]  # fmt: skip
-    assert measure.run_features(graph, here, masked, pad_id=50)[0]["logits"].shape == (2,)
+    assert run_features(graph, here, masked, pad_id=50)[0]["logits"].shape == (2,)
 
 
 @pytest.mark.parametrize("dial", ["optional", "required"])
 def test_keep_reaches_the_graph(graphs, here, dial):
     row = feature(4, 0)
-    output = measure.run_features(graphs[dial], here, [row], keep=[0.5, 0.25])[0]
+    output = run_features(graphs[dial], here, [row], keep=[0.5, 0.25])[0]
     np.testing.assert_allclose(output["logits"], np.asarray(row.inputs["input_ids"]) + 0.75)
 
 
 def test_missing_and_unwanted_inputs_are_errors(graphs, here):
     with pytest.raises(DeviceError, match="needs the input 'keep'"):
-        measure.run_features(graphs["required"], here, [feature(4, 0)])
+        run_features(graphs["required"], here, [feature(4, 0)])
     with pytest.raises(DeviceError, match="no input 'keep'"):
-        measure.run_features(graphs["fixed"], here, [feature(4, 0)], keep=[1.0, 1.0])
+        run_features(graphs["fixed"], here, [feature(4, 0)], keep=[1.0, 1.0])
     row = Feature(inputs={"input_ids": [1, 2]}, labels={}, example=0)
     with pytest.raises(DeviceError, match="needs the input 'attention_mask'"):
-        measure.run_features(graphs["fixed"], here, [row])
+        run_features(graphs["fixed"], here, [row])
 
 
 def test_a_file_that_is_no_model_is_a_device_error(tmp_path, here):
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"not a model")
     with pytest.raises(DeviceError, match="broken.onnx could not be run: .*"):
-        measure.run_features(broken, here, [feature(3, 0)])
+        run_features(broken, here, [feature(3, 0)])
 
 
 def test_a_provider_that_is_not_there_is_an_error_not_a_fall_back(graph, here, inputs):
@@ -167,13 +168,13 @@ def test_crash_and_hang_of_the_child_are_device_errors(graph, here, tmp_path, mo
     crash.write_text("import os, sys\nprint('last words', flush=True)\nos.kill(os.getpid(), 9)\n")
     monkeypatch.setattr(child, "PROBE", crash)
     with pytest.raises(DeviceError, match="was killed by signal 9, as a system .* memory; its last words: last words"):
-        measure.run_features(graph, here, [feature(3, 0)])
+        run_features(graph, here, [feature(3, 0)])
     crash.write_text("import sys\nsys.exit(7)\n")
     with pytest.raises(DeviceError, match="ended with exit code 7; its last words: it said nothing"):
-        measure.run_features(graph, here, [feature(3, 0)])
+        run_features(graph, here, [feature(3, 0)])
     crash.write_text("import time\ntime.sleep(60)\n")
     with pytest.raises(DeviceError, match="did not end within 1 s"):
-        measure.run_features(graph, here, [feature(3, 0)], timeout_s=1)
+        run_features(graph, here, [feature(3, 0)], timeout_s=1)
 
 
 def test_a_full_disk_is_a_storage_error(graph, here, monkeypatch):
@@ -182,14 +183,14 @@ def test_a_full_disk_is_a_storage_error(graph, here, monkeypatch):
 
     monkeypatch.setattr(child, "write_arrays", full)
     with pytest.raises(StorageError, match="No space left"):
-        measure.run_features(graph, here, [feature(3, 0)])
+        run_features(graph, here, [feature(3, 0)])
 
 
 def test_temporary_files_are_gone(graph, here, tmp_path, monkeypatch):
     import tempfile
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    measure.run_features(graph, here, [feature(3, 0)])
+    run_features(graph, here, [feature(3, 0)])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -223,7 +224,7 @@ def test_speed_says_whether_the_machine_was_steady(graph, here, inputs, monkeypa
 
     def timed(place, request, folder, **options):
         answer = real(place, request, folder, **options)
-        return {**answer, "times_ms": next(times)} if request["mode"] == "speed" else answer
+        return {**answer, "times_ms": next(times), "yardstick_ms": 1.0} if request["mode"] == "speed" else answer
 
     monkeypatch.setattr(child.LocalPlace, "run_probe", timed)
     noisy, steady = (measure.measure_speed(graph, here, QUICK, inputs) for _ in range(2))
@@ -250,6 +251,24 @@ def test_rounds_of_a_slow_time_are_taken_again(graph, here, inputs, monkeypatch)
     assert found["slow"].steady and found["slow"].rounds == QUICK.rounds and found["slow"].doubts() == []
     assert found["steady"].round_p50_ms == (5.0, 5.1)
     assert next(answers, None) is None
+
+
+def test_a_round_that_is_taken_again_and_fails_loses_nothing(graph, here, inputs, monkeypatch):
+    real = child.LocalPlace.run_probe
+    yardsticks = iter([1.0, 1.5])
+
+    def timed(place, request, folder, **options):
+        answer = real(place, request, folder, **options)
+        if request["mode"] != "speed":
+            return answer
+        yardstick = next(yardsticks, None)
+        if yardstick is None:
+            raise DeviceMemoryError("out of memory")
+        return {**answer, "times_ms": [10.0, 10.0], "yardstick_ms": yardstick}
+
+    monkeypatch.setattr(child.LocalPlace, "run_probe", timed)
+    found = measure.measure_speed(graph, here, QUICK, inputs)
+    assert found.rounds == QUICK.rounds and found.slowdown == pytest.approx(0.5)
 
 
 def test_what_stays_slow_is_told(graph, here, inputs, monkeypatch):

@@ -11,8 +11,7 @@ import pytest
 
 from compressor.artifact.manifest import Manifest, StageRow
 from compressor.report import details
-from compressor.report.details import steadiness
-from compressor.report.entry import Entry, Figure, beside_each_other
+from compressor.report.entry import Entry, Figure
 from compressor.report.page import _fixed, render, render_run, why_not
 from compressor.report.plot import Dot, front, histogram, scatter, spread, ticks
 from tests.report.made import manifest, many, without
@@ -82,35 +81,20 @@ def test_a_noisy_machine_is_told() -> None:
     noisy = manifest(rounds=(1.0, 1.06, 1.0))
     assert Entry.from_manifest(noisy).noisy and "too noisy: the medians of its 3 rounds" in render_run(noisy)
     steady = Entry.from_manifest(manifest(rounds=(1.0, 1.049, 1.0)))
-    assert not steady.noisy and steady.noise == pytest.approx(0.049)
-    assert Entry.from_manifest(manifest(rounds=(1.0,))).noise is None
+    assert not steady.noisy and steady.steadiness.spread == pytest.approx(0.049)
+    assert Entry.from_manifest(manifest(rounds=(1.0,))).steadiness.spread is None
     made = manifest()
-    teacher = without(made, speed={**made.speed, "teacher": {**made.speed["teacher"], "round_p50_ms": [9.0, 10.0]}})
-    assert "Those of the teacher lie 11 % apart, which is too noisy" in render_run(teacher)
-    assert "Those of the teacher" not in render_run(made)
-
-
-def test_a_machine_that_was_slow_all_the_time_is_told_beside_others() -> None:
-    made = [with_yardstick(manifest(), value) for value in ([0.5, 0.51], [0.8, 0.8], [])]
-    entries = beside_each_other([Entry.from_manifest(one) for one in made])
-    assert [entry.noisy for entry in entries] == [False, True, False]
-    assert "took 60 % longer beside it" in steadiness(entries[1]) and "lie" in steadiness(entries[0])
-    assert entries[2].slowdown is None
-    elsewhere = with_yardstick(manifest(on_device=False), [0.8, 0.8])
-    assert not beside_each_other([entries[0], Entry.from_manifest(elsewhere)])[1].noisy
-    assert "took 60 % longer" in render_run(with_yardstick(manifest(), [0.8], slowdown=0.6))
-
-
-def with_yardstick(made: Manifest, values: list[float], **more: float) -> Manifest:
-    artifact = {**made.speed["artifact"], "round_yardstick_ms": values, **more}
-    return without(made, speed={**made.speed, "artifact": artifact})
+    for name, value, said in (("round_p50_ms", [9.0, 10.0], "rounds differ by 11 %"), ("slowdown", 0.6, "60 % slower")):
+        teacher = without(made, speed={**made.speed, "teacher": {**made.speed["teacher"], name: value}})
+        assert f"beside the teacher {said}" in render_run(teacher).replace("the processor was ", "")
+    assert "beside the teacher" not in render_run(made)
 
 
 @pytest.mark.parametrize("rounds", [5, "x", [0.0, 1.0], None])
 def test_odd_rounds_are_none(rounds: object) -> None:
     made = manifest()
     odd = without(made, speed={**made.speed, "artifact": {**made.speed["artifact"], "round_p50_ms": rounds}})
-    assert Entry.from_manifest(odd).noise is None
+    assert Entry.from_manifest(odd).steadiness.spread is None
 
 
 def test_the_interval_is_only_that_of_the_metric() -> None:

@@ -106,5 +106,8 @@ def test_the_threshold_that_suits_answers_best_is_found(bert_tokenizer: Any) -> 
     tuned = several.tuned(examples, features, outputs)
     assert tuned.score(examples, tuned.decode(examples, features, outputs))["micro_f1"] == 100
     assert several.settings.threshold == 0.5
+    tied = rows([-900, -3, -900], [-3, -900, -900], [-3, -3, -900])  # two of four equal ones are true
+    assert several.tuned(examples, features, tied).settings.threshold == pytest.approx(1 / (1 + np.exp(3)))
+    assert several.tuned(examples, features, rows(*[[-900] * 3] * 3)).settings.threshold > 0
     single = task(max_length=16)
     assert single.tuned(examples, features, outputs) is single

@@ -1,0 +1,101 @@
+"""How steady a machine was while a latency was taken: by its rounds, its yardstick, and by other runs. Light."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from compressor.artifact.manifest import Manifest
+from compressor.devices.rounds import doubts_of, fastest_of, is_steady, slowdown_of, spread_of
+
+_OF_MACHINE = ("cpu", "board", "machine", "flags", "cores", "memory_mb")
+_OF_INPUT = ("length", "batch_size", "inputs", "keep")
+
+Key = TypeVar("Key")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steadiness:
+    """What is known of one latency's rounds, and of the same machine at other times."""
+
+    round_p50_ms: tuple[float, ...] = ()
+    round_yardstick_ms: tuple[float, ...] = ()  # what the probe's yardstick took beside them
+    slowdown: float | None = None  # share by which that was slower than at the machine's best known time
+    machine: str = ""  # what tells it from another one, with its numpy and its threads; empty: not known
+    measured: str = ""  # what tells file and input from others; empty: not known
+    p50_ms: float | None = None
+    disagreement: float | None = None  # share by which steady measurements of the same there lie apart
+
+    @classmethod
+    def of_speed(cls, speed: Mapping[str, Any], *, machine: str = "", file: str = "") -> Steadiness:
+        """From a `Speed` mapping and the hash of the file that it is of; what is odd in it is not known."""
+        rounds, slowdown, p50 = speed.get("round_p50_ms"), speed.get("slowdown"), speed.get("p50_ms")
+        given = [speed.get(name) for name in _OF_INPUT]
+        return cls(
+            round_p50_ms=tuple(rounds) if isinstance(rounds, list | tuple) else (),
+            round_yardstick_ms=_times(speed.get("round_yardstick_ms")),
+            slowdown=slowdown if isinstance(slowdown, float) and math.isfinite(slowdown) else None,
+            machine=json.dumps([machine, speed.get("threads")], default=str) if machine else "",
+            measured=json.dumps([file, *given], default=str) if file else "",
+            p50_ms=p50 if isinstance(p50, float) else None,
+        )
+
+    @classmethod
+    def of_run(cls, manifest: Manifest) -> Steadiness:
+        """Of a run's artifact."""
+        speed, file = manifest.speed.get("artifact", {}), str(manifest.files.get("model.onnx") or "")
+        return cls.of_speed(speed, machine=machine_of(manifest), file=file)
+
+    @property
+    def spread(self) -> float | None:
+        """How far the medians of the rounds lie apart, as a share of the middle one; None for fewer than two."""
+        return spread_of(self.round_p50_ms)
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the latency is not to be believed."""
+        return bool(doubts_of(self.spread, self.slowdown)) or is_steady(self.disagreement) is False
+
+
+def machine_of(manifest: Manifest) -> str:
+    """The machine that a run was measured on, as a text that another one does not have."""
+    facts = manifest.board or manifest.host
+    libraries = facts.get("libraries")
+    numpy = libraries.get("numpy") if isinstance(libraries, dict) else facts.get("numpy")
+    return json.dumps([*(facts.get(name) for name in _OF_MACHINE), numpy], default=str) if facts.get("cpu") else ""
+
+
+def beside_each_other(known: Mapping[Key, Steadiness]) -> dict[Key, Steadiness]:
+    """The same, with what only several runs on one machine tell.
+
+    A slow time can outlast all rounds of a measurement, so that nothing in it tells: its yardstick is held against the
+    fastest there. Of one file with one input, measurements that seem steady have to agree.
+    """
+    yardsticks: dict[str, list[float]] = {}
+    for one in known.values():
+        yardsticks.setdefault(one.machine, []).extend(one.round_yardstick_ms)
+    told = {}
+    for key, one in known.items():
+        slowdown = slowdown_of(one.round_yardstick_ms, fastest_of(yardsticks[one.machine])) if one.machine else None
+        worst = max((value for value in (one.slowdown, slowdown) if value is not None), default=None)
+        told[key] = dataclasses.replace(one, slowdown=worst)
+    alike: dict[tuple[str, str], list[Key]] = {}
+    for key, one in told.items():
+        if one.machine and one.measured and not one.noisy:
+            alike.setdefault((one.machine, one.measured), []).append(key)
+    for keys in alike.values():
+        apart = spread_of([p50 for key in keys if (p50 := told[key].p50_ms) is not None])
+        told |= {key: dataclasses.replace(told[key], disagreement=apart) for key in keys}
+    return told
+
+
+def _times(values: Any) -> tuple[float, ...]:
+    """Milliseconds, all of them above zero, or none."""
+    if not isinstance(values, list | tuple):
+        return ()
+    usable = all(isinstance(value, int | float) and math.isfinite(value) and value > 0 for value in values)
+    return tuple(float(value) for value in values) if usable else ()
