@@ -92,7 +92,7 @@ SETS = {
             "huric",
             "text-classification",
             _huric,
-            epochs=30.0,  # 437 texts: with fewer updates the teacher gives no text a label
+            epochs=50.0,  # 337 texts: with fewer updates the teacher gives few of them a label
             search=100,
             batch_size=8,
             learning_rate=3e-4,
@@ -100,6 +100,7 @@ SETS = {
                 "advise.distill.epochs=15",
                 "advise.distill.batch_size=8",
                 "advise.distill.learning_rate=3e-4",
+                "advise.grid.layers=[1.0,0.5]",
                 "advise.grid.widths=[1.0,0.25]",
                 "advise.grid.keep=[1.0]",
             ),
