@@ -9,7 +9,7 @@ from typing import Any
 from bench import LOOSE, Bench, priced
 
 from compressor.advisor.advise import advise
-from compressor.advisor.prices import Priced
+from compressor.advisor.prices import Price, Priced
 from compressor.advisor.rounds import Record, Training, whole_cost
 from compressor.errors import CompressorError
 
@@ -20,12 +20,21 @@ Row = Mapping[str, Any]
 
 
 def prices(bench: Bench) -> None:
-    """Latency, memory and size of every candidate of the grid, measured; once for all runs of a data set."""
+    """Latency, memory and size of every candidate of the grid, measured; once for all runs of a data set.
+
+    A grid that is trained already gets the prices of now.
+    """
     bench.take_prices()
     items, pricer, _ = bench.prepared(bench.question(*LOOSE))
+    known: dict[str, Price] = {}
     for start in range(0, len(items), CHUNK):
-        pricer.measured(items[start : start + CHUNK])
+        known |= pricer.measured(items[start : start + CHUNK])
         bench.progress.line(f"{bench.set.name} {bench.run}: {min(start + CHUNK, len(items))} of {len(items)} priced")
+    found = bench.kept("grid")
+    if found is not None:
+        for name, row in found["rows"].items():
+            row.update(_of_price(known[name]))
+        bench.keep("grid", found)
 
 
 def grid(bench: Bench) -> None:
@@ -54,11 +63,7 @@ def grid(bench: Bench) -> None:
                 "shape": shape,
                 "metric": scores["dev"][member.name],
                 "search": scores["search"][member.name],
-                "p50_ms": member.price.p50_ms,
-                "memory_mb": member.price.memory_mb,
-                "size_mb": member.price.size_mb,
-                "energy_mj": (member.price.speed or {}).get("energy_mj"),
-                "steady": (member.price.speed or {}).get("steady"),
+                **_of_price(member.price),
             }
         everything = [member for members in groups.values() for member in members]
         cost = {
@@ -67,6 +72,18 @@ def grid(bench: Bench) -> None:
             "grid_passes": whole_cost(everything, question.settings, len(steps.data.train)),
         }
         bench.keep("grid", {"rows": rows, "cost": cost, "metric": steps.task.metric_names[0], "shapes": len(groups)})
+
+
+def _of_price(price: Price) -> dict[str, Any]:
+    """What a grid's row says of a candidate's price."""
+    speed = price.speed or {}
+    return {
+        "p50_ms": price.p50_ms,
+        "memory_mb": price.memory_mb,
+        "size_mb": price.size_mb,
+        "energy_mj": speed.get("energy_mj"),
+        "steady": speed.get("steady"),
+    }
 
 
 def budgets(rows: Mapping[str, Row], teacher: str) -> dict[str, dict[str, float]]:
