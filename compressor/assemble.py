@@ -46,6 +46,7 @@ def facts(steps: Steps, rows: Sequence[Row]) -> Facts:
         measured_on=speed.measured_on if speed else "this machine",
         device_agreement=artifact.on_board.same if artifact.on_board else None,
         answers_from=artifact.on_board.measured_on if artifact.on_board else "",
+        doubts=list(dict.fromkeys(doubt for one in (speed, baseline) if one for doubt in one.doubts())),
     )
 
 

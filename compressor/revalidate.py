@@ -112,6 +112,7 @@ def revalidate(folder: Path, settings: Sequence[str], config_dirs: Sequence[str]
         measured_on=speed.measured_on,
         device_agreement=check.same if check else None,
         answers_from=check.measured_on if check else "",
+        doubts=speed.doubts(),
     )
     verdicts = gates.judge(limits, facts, speed.on_device)
     lines = _lines(manifest.metrics, manifest.speed.get("artifact", {}), found, speed) + _board_lines(check)

@@ -24,6 +24,7 @@ from compressor.errors import (
 from compressor.pipeline import run
 from compressor.progress import Progress
 from compressor.report.entry import Entry
+from compressor.report.steadiness import Steadiness
 from compressor.request import build
 
 _FIGURES = {
@@ -80,7 +81,11 @@ def run_final(question: Question, chosen: Priced, limits: Sequence[Limit], progr
         raise
     except CompressorError as error:
         return Final(chosen.name, False, None, folder, str(error))
-    final = Final(chosen.name, True, manifests.read(folder), folder)
+    manifest = manifests.read(folder)
+    final = Final(chosen.name, True, manifest, folder)
     wrong = missed(final.values(), limits)
     reason = "; ".join(limit.said(final.values()[limit.name] or 0.0) for limit in wrong) or refused
+    doubts = Steadiness.of_run(manifest).doubts
+    if doubts and any(limit.name == "max_latency_ms" for limit in wrong):
+        reason += f" (the machine was too noisy: {' and '.join(doubts)})"
     return dataclasses.replace(final, met=not reason, reason=reason)

@@ -56,9 +56,17 @@ class Steadiness:
         return spread_of(self.round_p50_ms)
 
     @property
+    def doubts(self) -> list[str]:
+        """Why the latency is not to be believed, in words."""
+        found = doubts_of(self.spread, self.slowdown)
+        if is_steady(self.disagreement) is False and self.disagreement is not None:
+            found.append(f"measurements of the same file differ by {100 * self.disagreement:.0f} %")
+        return found
+
+    @property
     def noisy(self) -> bool:
-        """Whether the latency is not to be believed."""
-        return bool(doubts_of(self.spread, self.slowdown)) or is_steady(self.disagreement) is False
+        """Whether there is a doubt."""
+        return bool(self.doubts)
 
 
 def machine_of(manifest: Manifest) -> str:

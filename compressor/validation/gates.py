@@ -28,6 +28,7 @@ class Facts:
     measured_on: str = "this machine"
     device_agreement: float | None = None  # % of a sample that the board answers as this machine does; None: no board
     answers_from: str = ""  # where those answers come from: the board, or an emulation of it
+    doubts: Sequence[str] = ()  # why its times, or the teacher's, are not to be believed
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ def judge(gates: GateSettings, facts: Facts, on_device: bool) -> list[Verdict]:
             f"run this on {facts.device}, or set gates.require_device=false to write the artifact unjudged."
         )
     drop = None if facts.teacher_metric is None else facts.teacher_metric - facts.metric
+    noise = f"the machine was too noisy: {' and '.join(facts.doubts)}" if facts.doubts else ""
     ratio = facts.teacher_p50_ms / facts.p50_ms if facts.teacher_p50_ms and facts.p50_ms else None
     size_mb = facts.size_bytes / 1e6
     table: tuple[_Gate, ...] = (
@@ -80,8 +82,8 @@ def judge(gates: GateSettings, facts: Facts, on_device: bool) -> list[Verdict]:
         _Gate("min_metric", gates.min_metric, facts.metric, f"points of {facts.metric_name}", "least", False),
         _Gate("parity", facts.parity_tolerance, facts.parity_max_abs, "largest logit difference", "most", False),
         _Gate("max_size_mb", gates.max_size_mb, size_mb, "MB", "most", False),
-        _Gate("max_latency_ms", gates.max_latency_ms, facts.p50_ms, "ms p50", "most", True),
-        _Gate("min_speedup", gates.min_speedup, ratio, "times the teacher", "least", True),
+        _Gate("max_latency_ms", gates.max_latency_ms, facts.p50_ms, "ms p50", "most", True, noise),
+        _Gate("min_speedup", gates.min_speedup, ratio, "times the teacher", "least", True, noise),
         _Gate("max_memory_mb", gates.max_memory_mb, facts.peak_memory_mb, "MiB", "most", True),
     )
     if facts.device_agreement is not None:

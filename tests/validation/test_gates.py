@@ -90,3 +90,11 @@ def test_whose_answers_were_compared_is_noted(same):
     ]
     assert verdict.passed is (same > 95) and verdict.note == f"answers of {where}"
     assert verdict.sentence().endswith(f"(answers of {where})")
+
+
+def test_a_noisy_machine_is_told_beside_what_it_decides():
+    facts = dataclasses.replace(FACTS, doubts=["rounds differ by 40 %"], p50_ms=7.0)
+    verdicts = by_name(ALL, facts)
+    assert verdicts["max_latency_ms"].sentence().endswith("missed (the machine was too noisy: rounds differ by 40 %)")
+    assert "too noisy" in verdicts["min_speedup"].note and not verdicts["max_memory_mb"].note
+    assert not by_name(ALL)["max_latency_ms"].note

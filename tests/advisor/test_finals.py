@@ -1,0 +1,42 @@
+"""What an advice says of a full run that misses a limit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from compressor.advisor import finals
+from compressor.advisor.limits import Limit
+from compressor.errors import GateRefusedError
+from compressor.progress import Silent
+from tests.report.made import manifest
+
+
+@pytest.mark.parametrize(
+    ("rounds", "limit", "said"),
+    [
+        ((1.0, 1.4, 1.0), Limit("max_latency_ms", 2.0), " (the machine was too noisy: rounds differ by 40 %)"),
+        ((1.0, 1.01, 1.0), Limit("max_latency_ms", 2.0), ""),
+        ((1.0, 1.4, 1.0), Limit("max_size_mb", 2.0), ""),
+    ],
+)
+def test_a_latency_of_a_noisy_machine_is_told(
+    rounds: tuple[float, ...], limit: Limit, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(request: Any, progress: Any) -> None:
+        raise GateRefusedError("no artifact was written")
+
+    request = SimpleNamespace(artifact=tmp_path, output=tmp_path, place=".")
+    (tmp_path / finals.REFUSED).mkdir()
+    monkeypatch.setattr(finals, "write_recipe", lambda *_: None)
+    monkeypatch.setattr(finals, "own_words", lambda *_: [])
+    monkeypatch.setattr(finals, "build", lambda *_, **__: request)
+    monkeypatch.setattr(finals, "run", refuse)
+    monkeypatch.setattr(finals.manifests, "read", lambda _: manifest(rounds=rounds))
+    question: Any = SimpleNamespace(config_dirs=[], folder=tmp_path)
+    chosen: Any = SimpleNamespace(name="l2", candidate=None)
+    final = finals.run_final(question, chosen, [limit], Silent())
+    assert not final.met and final.reason.endswith(f"against {limit.name} = 2{said}")
