@@ -132,8 +132,11 @@ class LastRound:
     def _chance(self, point: Point) -> float:
         """That it has the wanted metric once its training is whole."""
         judged = self.training.record.last()[point.name]
-        ceiling = self.teacher + self._easier() + self.question.settings.above_teacher
-        return learning_curve.chance(judged.metric, judged.share, self._wanted(), ceiling)
+        teacher = self.teacher + self._easier()
+        reachable = self.training.record.reachable
+        raised = reachable - teacher if reachable is not None and judged.share < 1 else 0.0  # by another decoding
+        ceiling = teacher + raised + self.question.settings.above_teacher
+        return learning_curve.chance(judged.metric, judged.share, self._wanted() + raised, ceiling)
 
     def _wanted(self) -> float:
         """The metric that is asked for, as points of the search part; 0 where none is."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 
-STEEPEST = 1.5
-"""Exponents of the power law are taken to be anything from 0 to this, all as likely: 0 is a training that gains nothing
-more, this one leaves an eighth of what is missing after a quarter of the updates."""
+STEEPEST = 1.0
+"""Exponents of the power law are taken to be anything from 0 to this, all as likely: at 0 a training gains no more, at
+1 what is missing shrinks as one over the updates, the fast rate of stochastic optimisation."""
 
 
 def chance(metric: float, share: float, wanted: float, ceiling: float) -> float:

@@ -43,6 +43,7 @@ class Record:
     judged: list[Judged] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)  # by shape
     stopped: dict[str, str] = field(default_factory=dict)  # shapes that better ones left behind, and why
+    reachable: float | None = None  # points of the best that costs no training, decoded as short trainings are
     spent: dict[str, float] = field(default_factory=dict)  # passes by stage's cache key
     seconds: dict[str, float] = field(default_factory=dict)  # that it took when it was made, by the same
 
@@ -78,6 +79,14 @@ class Training:
         self.record.judged += found
         return found
 
+    def see_what_is_reachable(self, group: Sequence[Priced]) -> None:
+        """Take note of what candidates that cost no training have where they are decoded as short trainings are."""
+        base = self.teachers[group[0].candidate.shape.teacher]
+        request = of_candidate(base.request, group[0].candidate, self.settings)
+        steps = Steps(request, base.task, base.data, base.teacher, base.cache, base.progress)
+        best = max(self._scores(steps, base.teacher, group, "search", tuned=True).values())
+        self.record.reachable = max(best, self.record.reachable or 0.0)
+
     def cost(self, group: Sequence[Priced], share: float) -> float:
         """Passes that training this shape would take, beside those that are spent already."""
         base = self.teachers[group[0].candidate.shape.teacher]
@@ -94,6 +103,7 @@ class Training:
     ) -> dict[str, float]:
         """The primary metric of each candidate on a part of the data."""
         request = steps.request
+        tuned = tuned and steps.task.multi_label  # other tasks have nothing to tune
         key = make_key(
             "selection",
             {
@@ -157,7 +167,8 @@ def run_rounds(
     rounds = schedule(len(order), settings.eta, settings.rounds, goal=goal, afford=afford)
     names = order
     for name in free:
-        judged_points(groups[name], training, rounds[0])
+        if judged_points(groups[name], training, rounds[0]):
+            training.see_what_is_reachable(groups[name])
     for number, (now, after) in enumerate(zip(rounds, rounds[1:], strict=False), start=1):
         tell = training.teachers[0].progress.line
         tell(f"round {number} of {len(rounds)}: {len(names)} shapes, {now.share:.2g} of the training each")

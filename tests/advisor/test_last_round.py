@@ -147,7 +147,7 @@ def test_what_has_no_chance_is_not_trained(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_what_cannot_be_paid_keeps_nothing_else_from_being_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    curve = {"small": (70.0, 2.0), "mid": (80.0, 4.0), "big": (88.0, 9.0), "teacher": (90.0, 30.0)}
+    curve = {"small": (85.0, 2.0), "mid": (86.0, 4.0), "big": (88.0, 9.0), "teacher": (90.0, 30.0)}
     made = a_search(monkeypatch, trainings=2.5, meets={"mid", "big", "teacher"}, curve=curve, costs={"big": 2.0})
     assert asked(made) == ["teacher", "small", "mid"]
     dear = a_search(
@@ -159,6 +159,16 @@ def test_what_cannot_be_paid_keeps_nothing_else_from_being_asked(monkeypatch: py
 def test_the_teacher_is_asked_first_though_a_student_seems_better(monkeypatch: pytest.MonkeyPatch) -> None:
     better = {"small": (95.0, 2.0), "teacher": (90.0, 8.0)}
     assert asked(a_search(monkeypatch, trainings=1.0, meets=set(better), curve=better)) == ["teacher", "small"]
+
+
+def test_short_trainings_are_held_against_the_teacher_as_they_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = a_search(monkeypatch, trainings=1.0, meets=set(CURVE))
+    point = Point("large", "large", *CURVE["large"])
+    assert made._chance(point) == 1
+    made.training.record.reachable = 95.0  # five points of it come from the decoding
+    assert 0 < made._chance(point) < 1
+    made.training.record.judged.append(Judged("large", "large", 1.0, 88.0))
+    assert made._chance(point) == 1
 
 
 def test_shapes_that_no_round_judged_are_trained_in_full(monkeypatch: pytest.MonkeyPatch) -> None:

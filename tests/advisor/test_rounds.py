@@ -23,6 +23,9 @@ class Told(Training):
     def cost(self, group: Any, share: float) -> float:
         return share
 
+    def see_what_is_reachable(self, group: Any) -> None:
+        self.record.reachable = METRICS[group[0].candidate.shape.name]
+
     def judge(self, group: Any, share: float, part: str = "search") -> list[Judged]:
         name = group[0].candidate.shape.name
         found = [Judged(group[0].name, name, share, METRICS[name])]
@@ -42,7 +45,7 @@ def test_a_shape_that_costs_nothing_takes_nobodys_place() -> None:
         {name: group(name) for name in METRICS}, "latency", training, AdviseSettings(eta=2, rounds=3), 16.0
     )
     assert left == ["teacher", "small", "large"]  # both ends of the front of those that are trained
-    assert "teacher-fp32" in training.record.last()
+    assert "teacher-fp32" in training.record.last() and training.record.reachable == METRICS["teacher"]
     assert list(training.record.stopped) == ["middle"]
 
 
