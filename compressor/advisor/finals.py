@@ -45,6 +45,7 @@ class Final:
     manifest: Manifest | None
     folder: Path
     reason: str = ""  # why it does not fit, or failed
+    noise: str = ""  # why a latency that misses its limit is not to be believed
 
     def values(self) -> Values:
         """Its figures by the names of the limits."""
@@ -54,14 +55,31 @@ class Final:
         return {limit: entry.value(figure) for limit, figure in _FIGURES.items()}
 
 
-def run_final(question: Question, chosen: Priced, limits: Sequence[Limit], progress: Progress) -> Final:
+def run_final(
+    question: Question,
+    chosen: Priced,
+    limits: Sequence[Limit],
+    progress: Progress,
+    fastest_ms: float | None = None,
+) -> Final:
     """Make the candidate for good: exactly what its command makes, so that the command then finds it.
 
     An artifact of the same name that an earlier advice with other limits made is replaced. Limits on latency and
     memory are held against the figures taken even where those are not the device's own; the run itself then calls them
-    not judged. Raises `StorageError` and, unless it runs out of memory, `DeviceError`; other failures are the
-    result.
+    not judged. A latency that misses its limit on a machine that was too noisy is measured once more; `fastest_ms` is
+    the fastest yardstick known there. Raises `StorageError` and, unless it runs out of memory, `DeviceError`; other
+    failures are the result.
     """
+    final = _once(question, chosen, limits, progress, fastest_ms)
+    if final.noise:
+        progress.line(f"{chosen.name} misses a limit on a machine that was too noisy ({final.noise}): once more")
+        final = _once(question, chosen, limits, progress, fastest_ms)
+    return final
+
+
+def _once(
+    question: Question, chosen: Priced, limits: Sequence[Limit], progress: Progress, fastest_ms: float | None
+) -> Final:
     write_recipe(question, chosen.candidate)
     request = build(own_words(question, chosen.candidate), config_dirs=[*question.config_dirs, str(question.folder)])
     progress.line(f"full run of {chosen.name}")
@@ -85,7 +103,8 @@ def run_final(question: Question, chosen: Priced, limits: Sequence[Limit], progr
     final = Final(chosen.name, True, manifest, folder)
     wrong = missed(final.values(), limits)
     reason = "; ".join(limit.said(final.values()[limit.name] or 0.0) for limit in wrong) or refused
-    doubts = Steadiness.of_run(manifest).doubts
-    if doubts and any(limit.name == "max_latency_ms" for limit in wrong):
-        reason += f" (the machine was too noisy: {' and '.join(doubts)})"
-    return dataclasses.replace(final, met=not reason, reason=reason)
+    noise = ""
+    if any(limit.name == "max_latency_ms" for limit in wrong):
+        noise = " and ".join(Steadiness.of_run(manifest).beside(fastest_ms).doubts)
+    reason += f" (the machine was too noisy: {noise})" if noise else ""
+    return dataclasses.replace(final, met=not reason, reason=reason, noise=noise)

@@ -13,6 +13,7 @@ from compressor.advisor.limits import Limit
 from compressor.advisor.prices import Priced
 from compressor.advisor.requests import Question
 from compressor.advisor.rounds import Training, judged_points
+from compressor.devices.rounds import fastest_of
 
 FULL = Round(1.0, 1)
 
@@ -61,7 +62,8 @@ class LastRound:
         if not self.in_full(point.shape):
             return False
         chosen = next(member for member in self.groups[point.shape] if member.name == point.name)
-        self.finals.append(run_final(self.question, chosen, self.limits, self.training.teachers[0].progress))
+        progress = self.training.teachers[0].progress
+        self.finals.append(run_final(self.question, chosen, self.limits, progress, self._fastest_yardstick()))
         return self.finals[-1].met
 
     def _known(self, shapes: Sequence[str]) -> list[Point]:
@@ -162,6 +164,11 @@ class LastRound:
         ]
         in_order = sorted(faster, key=lambda point: point.price)[: self._runs()]
         return next(([point] for point in in_order if self.holds(point)), [])
+
+    def _fastest_yardstick(self) -> float | None:
+        """Of the machine, as its prices have shown it."""
+        speeds = [member.price.speed or {} for group in self.groups.values() for member in group]
+        return fastest_of(value for speed in speeds for value in speed.get("round_yardstick_ms") or ())
 
     def _is_free(self, shape: str) -> bool:
         return not self.groups[shape][0].candidate.shape.is_trained

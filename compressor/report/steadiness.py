@@ -50,6 +50,11 @@ class Steadiness:
         speed, file = manifest.speed.get("artifact", {}), str(manifest.files.get("model.onnx") or "")
         return cls.of_speed(speed, machine=machine_of(manifest), file=file)
 
+    def beside(self, fastest_ms: float | None) -> Steadiness:
+        """The same, held against the fastest yardstick that is known of the machine; the worse slowdown stands."""
+        found = (self.slowdown, slowdown_of(self.round_yardstick_ms, fastest_ms))
+        return dataclasses.replace(self, slowdown=max((one for one in found if one is not None), default=None))
+
     @property
     def spread(self) -> float | None:
         """How far the medians of the rounds lie apart, as a share of the middle one; None for fewer than two."""
@@ -88,9 +93,7 @@ def beside_each_other(known: Mapping[Key, Steadiness]) -> dict[Key, Steadiness]:
         yardsticks.setdefault(one.machine, []).extend(one.round_yardstick_ms)
     told = {}
     for key, one in known.items():
-        slowdown = slowdown_of(one.round_yardstick_ms, fastest_of(yardsticks[one.machine])) if one.machine else None
-        worst = max((value for value in (one.slowdown, slowdown) if value is not None), default=None)
-        told[key] = dataclasses.replace(one, slowdown=worst)
+        told[key] = one.beside(fastest_of(yardsticks[one.machine])) if one.machine else one
     alike: dict[tuple[str, str], list[Key]] = {}
     for key, one in told.items():
         if one.machine and one.measured and not one.noisy:

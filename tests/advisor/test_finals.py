@@ -16,27 +16,44 @@ from tests.report.made import manifest
 
 
 @pytest.mark.parametrize(
-    ("rounds", "limit", "said"),
+    ("rounds", "yardstick", "limit", "said"),
     [
-        ((1.0, 1.4, 1.0), Limit("max_latency_ms", 2.0), " (the machine was too noisy: rounds differ by 40 %)"),
-        ((1.0, 1.01, 1.0), Limit("max_latency_ms", 2.0), ""),
-        ((1.0, 1.4, 1.0), Limit("max_size_mb", 2.0), ""),
+        (
+            (1.0, 1.0, 1.0),
+            0.8,
+            Limit("max_latency_ms", 2.0),
+            " (the machine was too noisy: the processor was 60 % slower than at other times)",
+        ),
+        ((1.0, 1.4, 1.0), 0.5, Limit("max_latency_ms", 2.0), " (the machine was too noisy: rounds differ by 40 %)"),
+        ((1.0, 1.01, 1.0), 0.5, Limit("max_latency_ms", 2.0), ""),
+        ((1.0, 1.4, 1.0), 0.5, Limit("max_size_mb", 2.0), ""),
     ],
 )
 def test_a_latency_of_a_noisy_machine_is_told(
-    rounds: tuple[float, ...], limit: Limit, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    rounds: tuple[float, ...],
+    yardstick: float,
+    limit: Limit,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    runs = []
+
     def refuse(request: Any, progress: Any) -> None:
+        runs.append(request)
         raise GateRefusedError("no artifact was written")
 
+    made = manifest(rounds=rounds)
+    made.speed["artifact"]["round_yardstick_ms"] = [yardstick]
     request = SimpleNamespace(artifact=tmp_path, output=tmp_path, place=".")
     (tmp_path / finals.REFUSED).mkdir()
     monkeypatch.setattr(finals, "write_recipe", lambda *_: None)
     monkeypatch.setattr(finals, "own_words", lambda *_: [])
     monkeypatch.setattr(finals, "build", lambda *_, **__: request)
     monkeypatch.setattr(finals, "run", refuse)
-    monkeypatch.setattr(finals.manifests, "read", lambda _: manifest(rounds=rounds))
+    monkeypatch.setattr(finals.manifests, "read", lambda _: made)
     question: Any = SimpleNamespace(config_dirs=[], folder=tmp_path)
     chosen: Any = SimpleNamespace(name="l2", candidate=None)
-    final = finals.run_final(question, chosen, [limit], Silent())
+    final = finals.run_final(question, chosen, [limit], Silent(), 0.5)
+    assert len(runs) == (2 if said else 1)
     assert not final.met and final.reason.endswith(f"against {limit.name} = 2{said}")

@@ -24,7 +24,8 @@ SEARCH = {"a-fp32": (90.0, 5.0), "a-int8": (89.0, 2.0), "b-fp32": (80.0, 1.0), "
 def a_round(monkeypatch: pytest.MonkeyPatch, *, finalists: int, meets: set[str]) -> LastRound:
     def member(name: str, trained: bool = True) -> Any:
         shape = SimpleNamespace(name=name[0], is_trained=trained)
-        return SimpleNamespace(name=name, candidate=SimpleNamespace(shape=shape))
+        price = SimpleNamespace(p50_ms=SEARCH[name][1], speed=None)
+        return SimpleNamespace(name=name, candidate=SimpleNamespace(shape=shape), price=price)
 
     groups: Any = {shape: [member(name) for name in SEARCH if name.startswith(shape)] for shape in "ab"}
     settings = SimpleNamespace(finalists=finalists, budget=0.25, tolerance=0.3)
@@ -84,7 +85,7 @@ def a_search(
     def member(name: str) -> Any:
         shape = SimpleNamespace(name=name, is_trained=name != "teacher")
         return SimpleNamespace(
-            name=name, candidate=SimpleNamespace(shape=shape), price=SimpleNamespace(p50_ms=curve[name][1])
+            name=name, candidate=SimpleNamespace(shape=shape), price=SimpleNamespace(p50_ms=curve[name][1], speed=None)
         )
 
     record = Record()
