@@ -102,7 +102,7 @@ class LastRound:
         while points and self._runs():
             payable = [point for point in points if self._cost(point.shape) <= self._left()]
             answer = [*held, *found][-1:]
-            if not payable and not answer and not self._paid():
+            if not payable and not self._paid():  # one is always trained
                 payable = points
             likely = [point for point in payable if self._chance(point) > 0]
             if answer and likely:

@@ -134,6 +134,10 @@ def test_where_the_teacher_is_an_answer_the_training_is_spent_where_most_is_to_b
     assert asked(failing) == ["teacher", "small", "large"]  # what is worse than one that failed is not asked
 
 
+def test_one_is_trained_however_small_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert asked(a_search(monkeypatch, trainings=0.5, meets=set(CURVE))) == ["teacher", "small"]
+
+
 def test_without_an_answer_the_last_training_is_that_of_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked(a_search(monkeypatch, trainings=1.0, meets=set(CURVE), without="teacher")) == ["large"]
 
