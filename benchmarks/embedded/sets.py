@@ -43,7 +43,7 @@ def _goemotions(folder: Path, work: Path, run: str) -> DataSettings:
 
 
 def _huric(folder: Path, work: Path, run: str) -> DataSettings:
-    """Commands and their frames; a fifth of them is held out, by seed and fold."""
+    """Commands and their frames; a third of them is held out, by seed and fold."""
     seed, fold = run.split("-")
     lines = gzip.decompress((folder / "huric_2.1_en" / "en.jsonl.gz").read_bytes()).decode().splitlines()
     rows = [json.loads(line) for line in lines]
