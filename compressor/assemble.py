@@ -12,7 +12,7 @@ from compressor.artifact.dial_table import make_dial
 from compressor.artifact.kept_tokens import kept_tokens
 from compressor.artifact.manifest import Depth, Dial, Manifest, Measurement, StageRow
 from compressor.config.device import public
-from compressor.devices import host, identity
+from compressor.devices import host, identity, rounds
 from compressor.devices.speed import Speed
 from compressor.devices.tokenization import Tokenization
 from compressor.graph import dial as dials
@@ -184,8 +184,8 @@ def _notes(name: str, speed: Speed) -> list[str]:
         return [speed.energy_note]
     if name == "peak memory":
         return [speed.memory_note]
-    doubts = speed.doubts()
-    return [f"the machine was too noisy: {' and '.join(doubts)}"] if doubts and name != "first call" else []
+    noise = rounds.said(speed.doubts())
+    return [noise] if noise and name != "first call" else []
 
 
 def _dial(steps: Steps, graph: Graph, artifact: Row) -> Dial | None:

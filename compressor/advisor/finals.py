@@ -13,6 +13,7 @@ from compressor.advisor.requests import Question, own_words, write_recipe
 from compressor.artifact import manifest as manifests
 from compressor.artifact.manifest import Manifest
 from compressor.artifact.write import REFUSED
+from compressor.devices import rounds
 from compressor.errors import (
     ArtifactExistsError,
     CompressorError,
@@ -103,8 +104,7 @@ def _once(
     final = Final(chosen.name, True, manifest, folder)
     wrong = missed(final.values(), limits)
     reason = "; ".join(limit.said(final.values()[limit.name] or 0.0) for limit in wrong) or refused
-    noise = ""
-    if any(limit.name == "max_latency_ms" for limit in wrong):
-        noise = " and ".join(Steadiness.of_run(manifest).beside(fastest_ms).doubts)
-    reason += f" (the machine was too noisy: {noise})" if noise else ""
-    return dataclasses.replace(final, met=not reason, reason=reason, noise=noise)
+    slow = any(limit.name == "max_latency_ms" for limit in wrong)
+    doubts = Steadiness.of_run(manifest).beside(fastest_ms).doubts if slow else []
+    reason += f" ({rounds.said(doubts)})" if doubts else ""
+    return dataclasses.replace(final, met=not reason, reason=reason, noise=" and ".join(doubts))

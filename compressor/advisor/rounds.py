@@ -66,11 +66,9 @@ class Training:
         Errors as of stages, export and passes.
         """
         shape = group[0].candidate.shape
-        base = self.teachers[shape.teacher]
-        request = of_candidate(base.request, group[0].candidate, self.settings, share=share)
-        steps = Steps(request, base.task, base.data, base.teacher, base.cache, base.progress)
-        source = base.teacher
-        for entry in request.stages:
+        steps = self._steps(group, share)
+        source = steps.teacher
+        for entry in steps.request.stages:
             source, seconds = steps.stage(entry, source)
             self.record.spent[source.key] = passes(entry, len(steps.data.train))
             self.record.seconds[source.key] = seconds
@@ -81,10 +79,8 @@ class Training:
 
     def see_what_is_reachable(self, group: Sequence[Priced]) -> None:
         """Take note of what candidates that cost no training have where they are decoded as short trainings are."""
-        base = self.teachers[group[0].candidate.shape.teacher]
-        request = of_candidate(base.request, group[0].candidate, self.settings)
-        steps = Steps(request, base.task, base.data, base.teacher, base.cache, base.progress)
-        best = max(self._scores(steps, base.teacher, group, "search", tuned=True).values())
+        steps = self._steps(group, 1.0)
+        best = max(self._scores(steps, steps.teacher, group, "search", tuned=True).values())
         self.record.reachable = max(best, self.record.reachable or 0.0)
 
     def cost(self, group: Sequence[Priced], share: float) -> float:
@@ -97,6 +93,12 @@ class Training:
             source = keys.stage(entry, source, base.teacher.key)
             total += 0.0 if source in self.record.spent else passes(entry, len(base.data.train))
         return total
+
+    def _steps(self, group: Sequence[Priced], share: float) -> Steps:
+        """The steps of a shape that is trained for a share of the budget."""
+        base = self.teachers[group[0].candidate.shape.teacher]
+        request = of_candidate(base.request, group[0].candidate, self.settings, share=share)
+        return Steps(request, base.task, base.data, base.teacher, base.cache, base.progress)
 
     def _scores(
         self, steps: Steps, source: Checkpoint, group: Sequence[Priced], part: str, *, tuned: bool

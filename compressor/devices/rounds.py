@@ -57,6 +57,11 @@ def doubts_of(spread: float | None, slowdown: float | None) -> list[str]:
     return found
 
 
+def said(doubts: Sequence[str]) -> str:
+    """The doubts as a note beside a figure; empty where there are none."""
+    return f"the machine was too noisy: {' and '.join(doubts)}" if doubts else ""
+
+
 def fastest_rounds(timings: Sequence[Timing], count: int) -> list[Timing]:
     """The `count` rounds in which the yardstick was fastest, in their order: chosen by it, and not by what they found.
 

@@ -205,5 +205,5 @@ def _missed(gate: Mapping[str, Any]) -> str:
 
 def compared(entries: Sequence[Entry]) -> list[Entry]:
     """The same, with what runs of one machine tell of each other's latencies."""
-    told = beside_each_other({place: entry.steadiness for place, entry in enumerate(entries)})
-    return [dataclasses.replace(entry, steadiness=told[place]) for place, entry in enumerate(entries)]
+    told = beside_each_other([entry.steadiness for entry in entries])
+    return [dataclasses.replace(entry, steadiness=one) for entry, one in zip(entries, told, strict=True)]

@@ -5,17 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from compressor.artifact.manifest import Manifest
 from compressor.devices.rounds import doubts_of, fastest_of, is_steady, slowdown_of, spread_of
 
 _OF_MACHINE = ("cpu", "board", "machine", "flags", "cores", "memory_mb")
 _OF_INPUT = ("length", "batch_size", "inputs", "keep")
-
-Key = TypeVar("Key")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +71,11 @@ class Steadiness:
         """Whether there is a doubt."""
         return bool(self.doubts)
 
+    @property
+    def is_comparable(self) -> bool:
+        """Whether it is known of which file on which machine it is, and nothing speaks against it."""
+        return bool(self.machine and self.measured) and not self.noisy
+
 
 def machine_of(manifest: Manifest) -> str:
     """The machine that a run was measured on, as a text that another one does not have."""
@@ -82,26 +85,26 @@ def machine_of(manifest: Manifest) -> str:
     return json.dumps([*(facts.get(name) for name in _OF_MACHINE), numpy], default=str) if facts.get("cpu") else ""
 
 
-def beside_each_other(known: Mapping[Key, Steadiness]) -> dict[Key, Steadiness]:
+def beside_each_other(known: Sequence[Steadiness]) -> list[Steadiness]:
     """The same, with what only several runs on one machine tell.
 
     A slow time can outlast all rounds of a measurement, so that nothing in it tells: its yardstick is held against the
     fastest there. Of one file with one input, measurements that seem steady have to agree.
     """
     yardsticks: dict[str, list[float]] = {}
-    for one in known.values():
+    for one in known:
         yardsticks.setdefault(one.machine, []).extend(one.round_yardstick_ms)
-    told = {}
-    for key, one in known.items():
-        told[key] = one.beside(fastest_of(yardsticks[one.machine])) if one.machine else one
-    alike: dict[tuple[str, str], list[Key]] = {}
-    for key, one in told.items():
-        if one.machine and one.measured and not one.noisy:
-            alike.setdefault((one.machine, one.measured), []).append(key)
-    for keys in alike.values():
-        apart = spread_of([p50 for key in keys if (p50 := told[key].p50_ms) is not None])
-        told |= {key: dataclasses.replace(told[key], disagreement=apart) for key in keys}
-    return told
+    told = [one.beside(fastest_of(yardsticks[one.machine])) if one.machine else one for one in known]
+    alike: dict[tuple[str, str], list[float]] = {}
+    for one in told:
+        if one.is_comparable and one.p50_ms is not None:
+            alike.setdefault((one.machine, one.measured), []).append(one.p50_ms)
+    return [
+        dataclasses.replace(one, disagreement=spread_of(alike.get((one.machine, one.measured), ())))
+        if one.is_comparable
+        else one
+        for one in told
+    ]
 
 
 def _times(values: Any) -> tuple[float, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from compressor.config.run import GateSettings
+from compressor.devices import rounds
 from compressor.errors import DeviceError, GateRefusedError
 
 
@@ -74,7 +75,7 @@ def judge(gates: GateSettings, facts: Facts, on_device: bool) -> list[Verdict]:
             f"run this on {facts.device}, or set gates.require_device=false to write the artifact unjudged."
         )
     drop = None if facts.teacher_metric is None else facts.teacher_metric - facts.metric
-    noise = f"the machine was too noisy: {' and '.join(facts.doubts)}" if facts.doubts else ""
+    noise = rounds.said(facts.doubts)
     ratio = facts.teacher_p50_ms / facts.p50_ms if facts.teacher_p50_ms and facts.p50_ms else None
     size_mb = facts.size_bytes / 1e6
     table: tuple[_Gate, ...] = (
