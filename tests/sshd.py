@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.require import require
@@ -78,7 +78,8 @@ class Sshd:
         sessions = [pid for pid, parent, name in processes() if parent == self.process.pid and name == "sshd"]
         inner = [pid for pid, parent, name in processes() if parent in sessions and name == "sshd"]
         for pid in sessions + inner:
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # one that has ended by itself meanwhile
+                os.kill(pid, signal.SIGKILL)
         return len(sessions)
 
     def know(self, *keys: str) -> None:
