@@ -35,7 +35,7 @@ class Workbench:
         for name in ("checkpoints", "graphs", "quality"):
             (work / name).mkdir(parents=True, exist_ok=True)
 
-    def stage(self, name: str, key: str, source: Checkpoint, **values: Any) -> Checkpoint:
+    def stage(self, name: str, key: str, source: Checkpoint, *, seed: int = SEED, **values: Any) -> Checkpoint:
         """Run one stage unless its checkpoint is there already."""
         target = self.work / "checkpoints" / key
         if not (target / "config.json").exists():
@@ -46,7 +46,7 @@ class Workbench:
             trainer = self.work / "trainer" / key
             trainer.mkdir(parents=True, exist_ok=True)
             context = StageContext(
-                self.task, self.data, self.teacher, self.profile, SEED, output, trainer, self.progress
+                self.task, self.data, self.teacher, self.profile, seed, output, trainer, self.progress
             )
             spec.load_run()(source, spec.load_settings()(**values), context)
             output.rename(target)

@@ -54,9 +54,9 @@ def teacher(bench: Bench) -> None:
 def stages(bench: Bench) -> None:
     """The stages of every row, one behind the other."""
     for row in bench.rows:
-        source = bench.teacher
+        source = bench.source(row)
         for number, (name, values) in enumerate(row.stages, start=1):
-            source = bench.stage(name, bench.after(row, number), source, **values)
+            source = bench.stage(name, bench.after(row, number), source, seed=row.seed, **bench.located(values))
 
 
 def graphs(bench: Bench) -> None:

@@ -35,6 +35,16 @@ class Bench(Workbench):
         listed = [row for row in ROWS if entry.name in row.sets]
         self.rows = [row for row in listed if not options.rows or row.key in options.rows]
 
+    def source(self, row: Row) -> Checkpoint:
+        """What a row's first stage begins with."""
+        return Checkpoint(Path(self.options.encoder).resolve(), "encoder") if row.anew else self.teacher
+
+    def located(self, values: dict[str, Any]) -> dict[str, Any]:
+        """A stage's settings, with the checkpoints of the rows that it names as further teachers."""
+        rows = {row.key: row for row in ROWS}
+        named = [str(self.checkpoint(rows[key]).path) for key in values.get("teachers", [])]
+        return {**values, "teachers": named} if named else values
+
     def checkpoint(self, row: Row) -> Checkpoint:
         """The checkpoint of a row's last stage."""
         key = self.after(row, len(row.stages))

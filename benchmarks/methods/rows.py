@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from workbench import SEED
 
 Steps = tuple[tuple[str, dict[str, Any]], ...]
 
@@ -16,6 +17,7 @@ class Row:
     """One line. `survey`: what Ganesh et al. 2021, table 1, give for the kind: size, speed-up GPU/CPU, points.
 
     `halves`: timed as a model whose second texts were read before: the lower half on first texts, the upper on both.
+    `seed`: of its stages. `anew`: its first stage begins with the encoder instead of the teacher.
     """
 
     key: str
@@ -27,6 +29,8 @@ class Row:
     survey: str
     sets: tuple[str, ...] = ("banking77", "clinc150")  # data sets that it is measured on
     halves: bool = False
+    seed: int = SEED
+    anew: bool = False
 
 
 def _read(path: Path) -> tuple[Row, ...]:
@@ -54,6 +58,8 @@ def _read(path: Path) -> tuple[Row, ...]:
             entry.get("survey", ""),
             tuple(entry.get("sets", ("banking77", "clinc150"))),
             entry.get("halves", False),
+            entry.get("seed", SEED),
+            entry.get("anew", False),
         )
         for key, entry in document["rows"].items()
     )
