@@ -32,8 +32,8 @@ def prices(bench: Bench) -> None:
         bench.progress.line(f"{bench.set.name} {bench.run}: {min(start + CHUNK, len(items))} of {len(items)} priced")
     found = bench.kept("grid")
     if found is not None:
-        for name, row in found["rows"].items():
-            row.update(_of_price(known[name]))
+        for name in found["rows"].keys() & known.keys():
+            found["rows"][name].update(_of_price(known[name]))
         bench.keep("grid", found)
 
 
