@@ -1,8 +1,9 @@
 """Answers and times of one ONNX file, batch by batch, in this process and nothing else: JSON request in, JSON out.
 
 `python onnx_run.py REQUEST.json` runs every batch of the request (rows of token ids, padded to the longest) at every
-setting of the depth dial. For each setting it gives the logits and the layers run of every row, and the milliseconds of
-every batch; `passes` 0 leaves the clock out. `run` does it from another process.
+setting of the depth dial. For each setting it gives the logits and the layers run of every row, the milliseconds of
+every batch, and of the probe's yardstick before or behind them, the slower one; `passes` 0 leaves the clock out. `run`
+does it from another process.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+
+from compressor.devices.probe import yardstick_ms
 
 DIALS = ("margin", "entropy_threshold", "patience")
 
@@ -47,7 +50,7 @@ def run(
 
 
 def measure(request: dict[str, Any]) -> dict[str, Any]:
-    """By setting: logits [rows, classes], blocks [rows], and times in milliseconds [passes, batches]."""
+    """By setting: logits [rows, classes], blocks [rows], times [passes, batches] and yardstick in milliseconds."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = min(request["threads"], len(os.sched_getaffinity(0)))
     options.log_severity_level = 3
@@ -60,6 +63,7 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
         feeds = [_feed(batch, names, request["pad"], setting, width) for batch in request["batches"]]
         answers = [dict(zip(outputs, session.run(outputs, feed), strict=True)) for feed in feeds]
         times = []
+        yardsticks = [yardstick_ms()] if request["passes"] else []
         for _ in range(request["passes"]):
             taken = []
             for feed in feeds:
@@ -71,6 +75,7 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
             "logits": [row for answer in answers for row in answer.get("logits", np.zeros(0)).tolist()],
             "blocks": [row for answer in answers for row in answer.get("blocks_run", np.zeros(0)).tolist()],
             "times": times,
+            "yardstick_ms": max([*yardsticks, yardstick_ms()]) if yardsticks else None,
         }
     return found
 

@@ -14,6 +14,7 @@ from rows import ROWS, Row
 from sets import SETS, Set
 from workbench import machine_line
 
+from compressor.devices.rounds import Timing, fastest_of, is_slow, slowdown_of
 from compressor.graph.passes.nodes import graphs
 from compressor.models import macs
 from compressor.models.checkpoint import read_config
@@ -37,7 +38,8 @@ def write_page(work: Path, target: Path, options: Mapping[str, Any], remarks: Pa
         "",
         "`python benchmarks/methods all --encoder DIR --data DIR` (questions: `--sets squad --question-teacher DIR`). "
         "Encoder: MiniLM, 6 layers of 384, fine-tuned. Latencies: rows in turn, processes of their own; medians over "
-        "texts, then over rounds. Speed-up: p50 of the teacher's float32 graph against the row's. Points: against that "
+        "texts, then over rounds; `~` where the processor was slower at the time, as told by a product of matrices "
+        "beside each round. Speed-up: p50 of the teacher's float32 graph against the row's. Points: against that "
         "graph. Speed-ups of the survey: GPU/CPU.",
     ]
     sections = {name: _section(work / name, entry, options) for name, entry in SETS.items()}
@@ -83,11 +85,13 @@ def _pairs(listed: Sequence[Row], found: Mapping[str, Any]) -> list[str]:
     return ["", *lines] if lines else []
 
 
-def _line(work: Path, entry: Set, row: Row, times: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+def _line(work: Path, entry: Set, row: Row, times: Mapping[str, list[Timing]], found: Mapping[str, Any]) -> str:
     mine, base = found[row.key], found["teacher"]
     value, before = (float(next(iter(entry["metrics"].values()))) for entry in (mine, base))
     interval = paired_interval(np.asarray(mine["scores"]), np.asarray(base["scores"]))
-    one, plain = (np.asarray(times[key]["one"]) for key in (row.key, "teacher"))
+    one, plain = (np.median([timing["one"] for timing in times[key]]) for key in (row.key, "teacher"))
+    fastest = fastest_of(timing["yardstick_ms"] for taken in times.values() for timing in taken)
+    slow = is_slow(slowdown_of([timing["yardstick_ms"] for timing in times[row.key]], fastest))
     key = f"{row.trained_as}-{len(row.stages)}" if row.stages else "teacher"
     config = read_config(work / "checkpoints" / key)
     cost = _macs(config, entry, halves=row.halves)
@@ -97,9 +101,9 @@ def _line(work: Path, entry: Set, row: Row, times: Mapping[str, Any], found: Map
         f"{size / 1e6:.1f}",
         f"{inner / 1e6:.1f}",
         f"{cost / 1e6:.0f}",
-        f"{np.median(one):.2f}",
-        f"{np.median(times[row.key]['many']):.2f}",
-        f"{np.median(plain / one):.2f}",
+        f"{'~' if slow else ''}{one:.2f}",
+        f"{np.median([timing['many'] for timing in times[row.key]]):.2f}",
+        f"{plain / one:.2f}",
         f"{value:.2f}",
         f"{value - before:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]",
         row.survey,
