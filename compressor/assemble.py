@@ -10,7 +10,7 @@ from compressor.artifact import config as artifact_config
 from compressor.artifact.depth_table import make_depth
 from compressor.artifact.dial_table import make_dial
 from compressor.artifact.kept_tokens import kept_tokens
-from compressor.artifact.manifest import Depth, Dial, Manifest, Measurement, StageRow
+from compressor.artifact.manifest import Depth, Dial, Manifest, Measurement, StageRow, sha256
 from compressor.config.device import public
 from compressor.devices import host, identity, rounds
 from compressor.devices.speed import Speed
@@ -100,6 +100,7 @@ def manifest_of(
         depth=_depth(steps, graph, artifact),
         halves=halves.entry if halves else None,
         versions=host.versions(),
+        graph=sha256(graph.path),
     )
 
 

@@ -30,8 +30,8 @@ PLAIN_WIDTH = 150
 
 
 def out() -> RichConsole:
-    """Standard output; wide enough for tables when it is a file or a pipe."""
-    return RichConsole(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    """Standard output, which takes text as it is; wide enough for tables when it is a file or a pipe."""
+    return RichConsole(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
 
 
 def error(text: str) -> None:
@@ -85,12 +85,12 @@ class Console:
             yield from self._rows(self._running, title, total)
         else:
             columns = (
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}", style="dim"),
+                TextColumn("{task.fields[note]}", style="dim", markup=False),
             )
             with RichProgress(*columns, console=self.console, transient=True) as running:
                 self._running = running

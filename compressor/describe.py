@@ -54,9 +54,13 @@ _OF_DEVICE = ("opset", "max_memory_mb")
 def describe(words: Sequence[str], settings: Sequence[str], config_dirs: Sequence[str]) -> int:
     """Print a device's profile (`settings` are device.KEY=VALUE), or the settings of a stage, a pass or a recipe.
 
+    `device=NAME`, as other verbs take it, names a device too.
+
     Raises `RequestError` and `UnknownNameError`.
     """
     own = [own_folder(place) for place in config_dirs]
+    words = [*words, *(word.partition("=")[2] for word in settings if word.startswith("device="))]
+    settings = [word for word in settings if not word.startswith("device=")]
     if len(words) != 1:
         raise RequestError(
             "describe needs one device, stage, pass or recipe: python -m compressor describe NAME (see list)."
@@ -140,11 +144,17 @@ def decisions(profile: DeviceProfile) -> Iterator[Line]:
     limit = memory_limit_mb(profile)
     yield (
         "memory", f"{profile.memory_mb:.0f} MiB" if profile.memory_mb else "not limited",
-        f"{limit:.0f} MiB are left to a process: it is measured under this limit" if limit else "no limit is tried",
+        f"{limit:.0f} MiB are left to a process: {_tried(profile)}" if limit else "no limit is tried",
     )  # fmt: skip
     yield "power", profile.power, _POWER[profile.power]
     if profile.emulated_cpu:
         yield "emulation", profile.emulated_cpu, "device.emulate=true compares answers with those of its kernels"
+
+
+def _tried(profile: DeviceProfile) -> str:
+    """Whether a file is run under the limit."""
+    on_cpu = profile.runs_on_cpu
+    return "it is measured under this limit" if on_cpu else "where a GPU runs the file, it is not run under this limit"
 
 
 def probed() -> Iterator[Line]:

@@ -176,7 +176,16 @@ def _check_products(entry: PassEntry, request: Request, final: Mapping[str, Any]
     passes = [(step.spec.name, step.settings) for step in request.passes]
     expected = Expected(final, request.task, passes, request.device, request.opset)
     kind = Structure.from_config(final).other_encoder
-    if kind is not None and made_for(final, request.task) and not expected.quantized(scheme, settings):
+    nothing = not expected.quantized(scheme, settings)
+    if kind is None and nothing:
+        raise RequestError(
+            f"{entry.key}: no product of the model is left to quantize: check op_types and smallest_width = "
+            f"{settings.smallest_width}, or take the pass out with ~recipe.passes.{entry.key}."
+            if quantize
+            else f"{entry.key}: no product of the model has smallest_width = {settings.smallest_width} rows and "
+            f"columns: lower it, or take the pass out with ~recipe.passes.{entry.key}."
+        )
+    if kind is not None and made_for(final, request.task) and nothing:
         recurrent = isinstance(kind, Recurrent)
         other = "use the pass quantize with mode: dynamic, or " if recurrent else ""
         raise RequestError(

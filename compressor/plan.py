@@ -127,12 +127,15 @@ def _facts(request: Request, config: dict[str, Any], examples: Mapping[str, int]
     sizes = "" if examples is None else " (" + ", ".join(f"{part} {n}" for part, n in examples.items()) + ")"
     length = request.features.longest(request.task)
     final = final_config(request, config)
+    found = [entry.key for entry in request.stages if getattr(entry.settings, "size_is_found", False)]
+    by_data = f" ({' and '.join(found)}: the data decide how much less)" if found else ""
     return {
         "task": request.task,
         "device": f"{request.device.name}: {request.device.description}",
         "data": f"{request.data_name}{sizes}",
         "teacher": f"{request.teacher_name}: {_shape(config, Structure(), length, request)}",
-        "artifact": f"expected {_shape(final, Structure.from_config(final), length, request, final=True)}",
+        "artifact": f"expected {'at most ' if found else ''}"
+        f"{_shape(final, Structure.from_config(final), length, request, final=True)}{by_data}",
     }
 
 

@@ -12,7 +12,8 @@ import yaml
 
 from compressor.artifact import swap
 from compressor.artifact.manifest import NAME, Manifest, StageRow, now
-from compressor.config.device import PRIVATE, DeviceProfile, public
+from compressor.artifact.write import MODEL
+from compressor.config.device import DeviceProfile, public, without_private
 from compressor.config.run import DataSettings, FeatureSettings, GateSettings, MeasureSettings
 from compressor.config.schema import parse, to_mapping
 from compressor.data.splits import Splits
@@ -183,6 +184,7 @@ def _with_figures(
         stages=_stages(manifest.stages, found, speed),
         versions=host.versions(),
         created=now(),
+        graph=manifest.graph or manifest.files.get(MODEL, ""),
         files={},
     )
 
@@ -198,8 +200,7 @@ def _stages(stages: Sequence[StageRow], found: Evaluation, speed: Speed) -> list
 
 def _command(folder: Path, settings: Sequence[str]) -> list[str]:
     """The words that measure the same again, without those that say how one user reaches a board."""
-    private = {f"device.{key}" for key in PRIVATE}
-    return ["validate", str(folder), *(word for word in settings if word.partition("=")[0].lstrip("+") not in private)]
+    return ["validate", str(folder), *without_private(settings)]
 
 
 def _held_out(settings: dict[str, Any], manifest: Manifest) -> Splits:

@@ -13,6 +13,7 @@ from compressor.console import Console, error, out, show_outcome, show_rows, sim
 from compressor.errors import CompressorError, RequestError
 from compressor.progress import Silent
 from compressor.report.entry import Entry
+from compressor.report.page import measured
 from compressor.sweep_jobs import Job, folder_of, make_jobs, share
 from compressor.sweep_page import Record, Run, SweepPage
 
@@ -102,7 +103,7 @@ def _split(settings: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _show(entries: Sequence[Entry], jobs: Sequence[Job], records: dict[int, Record]) -> None:
     """Every run with its state and exit code."""
-    table = simple_table("run", "device", "data", "state", "exit code", "metric", "p50 ms", right=(4, 5, 6))
+    table = simple_table("run", "device", "data", "state", "exit code", "metric", "p50 ms", "measured", right=(4, 5, 6))
     for entry, job in zip(entries, jobs, strict=True):
         record = records.get(job.place)
         metric, p50_ms = entry.value("metric"), entry.value("p50_ms")
@@ -114,6 +115,7 @@ def _show(entries: Sequence[Entry], jobs: Sequence[Job], records: dict[int, Reco
             str(record.exit_code) if record else "",
             "" if metric is None else f"{metric:.2f}",
             "" if p50_ms is None else f"{p50_ms:.2f}{' noisy' if entry.noisy else ''}",
+            measured(entry),
         )
     out().print(table)
 

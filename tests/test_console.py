@@ -79,3 +79,13 @@ def test_the_depth_dial_and_what_it_saves(exits: SimpleNamespace) -> None:
     told, warning = depth_lines(exits, [3, 3])
     assert "needed 3.00 of 3 layers" in told
     assert warning.startswith("Warning: nothing stopped early, so that the depth dial saves nothing")
+
+
+def test_text_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """Names of folders and messages of libraries hold brackets and colons, which mean something to markup."""
+    table = console.simple_table("run")
+    table.add_row("int8 hydra.searchpath=[/home/me/conf] [old] :smile:")
+    console.out().print(table)
+    console.Console().line("[ONNXRuntimeError] [/x]")
+    said = capsys.readouterr().out
+    assert "searchpath=[/home/me/conf] [old] :smile:" in said and "[ONNXRuntimeError] [/x]" in said

@@ -40,6 +40,8 @@ def refuse(recipe: str, folder: Path, *words: str, **changes: Any) -> None:
             "layout rows needs ONNX Runtime 1",
         ),
         ("int8", ["recipe.passes.fuse.layout=rows", "export.opset=15"], "layout rows needs opset 17"),
+        ("int8", ["recipe.passes.quantize.op_types=[]"], "no product of the model is left to quantize: check op_types"),
+        ("int4", ["recipe.passes.quantize_weights.smallest_width=4096"], "has smallest_width = 4096 rows and columns"),
         ("int8", ["device=cuda_server", "recipe.passes.quantize.embeddings=int4"], "embeddings would have no effect"),
         ("int8", ["recipe.passes.quantize.backend=nncf", "recipe.passes.quantize.calibration=mse"], "NNCF chooses"),
         (

@@ -10,7 +10,7 @@ from compressor.advisor.candidates import lay_out
 from compressor.advisor.finals import Final
 from compressor.advisor.halving import Goal
 from compressor.advisor.last_round import LastRound
-from compressor.advisor.limits import Closest, Limit, closest, limits_of, missed
+from compressor.advisor.limits import Closest, Limit, Values, closest, limits_of, missed
 from compressor.advisor.prices import Item, Priced, Prices, ruled_out_by
 from compressor.advisor.pricing import Pricer, price_all, shape_config
 from compressor.advisor.requests import Question, of_candidate
@@ -82,7 +82,7 @@ def _answer(
     fitting = [member for member in prices.priced if not ruled_out_by(member.price, limits, prices.margin)]
     if not fitting:
         reason = _why_no_price_fits(prices, limits)
-        nearest = closest({member.name: member.price.values() for member in prices.priced}, limits)
+        nearest = closest(_ruled_out(prices, limits), limits)
         return Advice(
             question, "nothing fits", limits, prices, record, Cost(0, grid, 0), closest=nearest, reason=reason
         )
@@ -110,7 +110,8 @@ def _answer(
     finals = last.finals
     cost = Cost(sum(record.spent.values()), grid, sum(record.seconds.values()))
     missing = {one.name: one.values() for one in finals if missed(one.values(), limits)}  # not by another gate alone
-    nearest = None if held else closest(missing, limits)
+    known_by_price = {} if wanted is not None else _ruled_out(prices, limits)  # a metric is known of full runs alone
+    nearest = None if held else closest({**known_by_price, **missing}, limits)
     return Advice(
         question,
         "recommended" if held else "nothing fits",
@@ -149,8 +150,25 @@ def _closest_by_teacher(fitting: Sequence[Priced], limits: Sequence[Limit], metr
     return closest({name: values[name] for name in order}, limits)
 
 
+def _ruled_out(prices: Prices, limits: Sequence[Limit]) -> dict[str, Values]:
+    """What the price of each candidate is that a limit rules out, and not the device's own memory."""
+    wrong = [(member, ruled_out_by(member.price, limits, prices.margin)) for member in prices.priced]
+    return {
+        member.name: member.price.values()
+        for member, missing in wrong
+        if missing and not any(limit.of_device for limit in missing)
+    }
+
+
 def _why_no_price_fits(prices: Prices, limits: Sequence[Limit]) -> str:
     """The limit that nothing of the grid can meet, in words; several that only together leave nothing."""
+    left = [member.price.too_little_mb for member in prices.priced]
+    if all(one is not None for one in left):
+        smallest = min(prices.priced, key=lambda member: member.price.memory_mb or member.price.size_mb)
+        return (
+            f"none of {len(left)} candidates runs in the {left[0]:.0f} MiB that the device has for it; {smallest.name} "
+            "is the smallest, and device.memory_mb (or device.system_memory_mb) would have to move for it"
+        )
     for limit in limits:
         figures: list[float] = [
             value for member in prices.priced if (value := member.price.values().get(limit.name)) is not None

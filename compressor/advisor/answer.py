@@ -11,8 +11,9 @@ from compressor.advisor.finals import Final
 from compressor.advisor.halving import Point, front
 from compressor.advisor.limits import Closest, Limit
 from compressor.advisor.prices import Priced, Prices, ruled_out_by
-from compressor.advisor.requests import Question, command, said
+from compressor.advisor.requests import Question, command, said, write_recipe
 from compressor.advisor.rounds import Record
+from compressor.config.device import without_private
 from compressor.devices.rounds import SLOW, STEADY
 from compressor.disk import write_text
 from compressor.report.entry import Entry, Figure, Origin, State, compared, fits
@@ -76,7 +77,7 @@ class Advice:
 
     def entries(self) -> list[Entry]:
         """Every candidate for the page: the recommended one first, then by state and latency."""
-        request = self.question.request
+        request, pareto = self.question.request, self.pareto()
         found = []
         for member in self.prices.priced:
             state, reason = self._state(member)
@@ -92,11 +93,12 @@ class Advice:
                     recipe=member.request.recipe.name,
                     metric_name=self.metric_name,
                     figures=self._figures(member),
-                    command=command(self.question, member.candidate),
+                    command=without_private(command(self.question, member.candidate)),
                     reason=reason,
                     steadiness=Steadiness.of_speed(speed, machine=self.prices.measured_on),
                     fits_memory=fits(speed),
                     manifest=final.manifest if final else None,
+                    pareto=member.name in pareto,
                 )
             )
         order = ["recommended", "artifact", "refused", "failed", "stopped", "candidate", "ruled out"]
@@ -124,8 +126,10 @@ class Advice:
                 f"{100 * STEADY:.0f} %, or it was more than {100 * SLOW:.0f} % slower than beside others ({names}). "
                 "Prices are kept: another measure.rounds=N measures them anew."
             )
-        if prices.calibration is not None:
-            known = sum(member.price.how == "measured" for member in prices.priced)
+        known = sum(member.price.how == "measured" for member in prices.priced)
+        if prices.calibration is not None and known == len(prices.priced):
+            lines.append(f"All {known} candidates were measured.")
+        elif prices.calibration is not None:
             errors = sorted(prices.calibration.errors)
             middle = 100 * errors[len(errors) // 2] if errors else 0.0
             lines.append(
@@ -133,6 +137,10 @@ class Advice:
                 f"calibrated on {len(prices.calibration.shapes)} of them (median error {middle:.0f} % when each is "
                 f"left out once; figures within {100 * prices.margin:.0f} % of a limit were measured, as far as "
                 f"advise.measured = {self.question.settings.measured} allows)."
+            )
+        if pareto := self.pareto():
+            lines.append(
+                f"Pareto set of what was trained in full, by latency and by the search part: {', '.join(pareto)}."
             )
         if self.record.judged and self.search_rows < _FEW:
             lines.append(
@@ -163,7 +171,7 @@ class Advice:
             "metric": self.metric_name,
             "teachers": dict(self.teachers),
             "recommended": self.recommended,
-            "command": said(self._command()) if self.recommended else None,
+            "command": said(without_private(self.command())) if self.recommended else None,
             "closest": None if self.closest is None else {
                 "candidate": self.closest.candidate,
                 "moves": {move.limit: move.to for move in self.closest.moves},
@@ -185,8 +193,13 @@ class Advice:
         return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
 
     def write(self) -> None:
-        """Put advice.json and report.html into the advice's folder; raises `StorageError` when the disk refuses."""
+        """Put advice.json, report.html and every candidate's recipe into the advice's folder.
+
+        Raises `StorageError` when the disk refuses.
+        """
         request = self.question.request
+        for member in self.prices.priced:
+            write_recipe(self.question, member.candidate)
         page = render(
             self.entries(),
             title=f"Advice: {request.task} on {request.data_name} for {request.device.name}",
@@ -198,7 +211,7 @@ class Advice:
         write_text(self.question.folder / "advice.json", self.to_json())
 
     def _verdict(self) -> str:
-        limits = ", ".join(f"{limit.name} = {limit.value:g}" for limit in self.limits)
+        limits = ", ".join(f"{name} = {value:g}" for name, value in self._asked().items())
         if self.outcome == "nothing fits":
             return f"No candidate meets {limits}: {self.reason}."
         if self.outcome == "priced":
@@ -211,7 +224,15 @@ class Advice:
         figures.append(f"{size:.1f} MB" if size else "")
         return f"Recommended within {limits}: {self.recommended} ({', '.join(filter(None, figures))})."
 
-    def _command(self) -> list[str]:
+    def _asked(self) -> dict[str, float]:
+        """What is asked for: the limits, and gates that have none of their figures before a full run."""
+        gates = self.question.request.gates
+        more = {name: getattr(gates, name) for name in ("max_metric_drop", "min_speedup")}
+        asked = {limit.name: limit.value for limit in self.limits}
+        return asked | {f"gates.{name}": value for name, value in more.items() if value is not None}
+
+    def command(self) -> list[str]:
+        """The words that make what is recommended, with how its device is reached."""
         chosen = next(member for member in self.prices.priced if member.name == self.recommended)
         return command(self.question, chosen.candidate)
 
@@ -228,11 +249,9 @@ class Advice:
             return ("artifact", "") if final.met else ("refused", final.reason)
         wrong = ruled_out_by(member.price, self.limits, self.prices.margin)
         if wrong:
-            values = member.price.values()
-            reasons = [
-                f"{member.price.how} {limit.said(value)}" if (value := values[limit.name]) else _out_of_memory(limit)
-                for limit in wrong
-            ]
+            values, how = member.price.values(), member.price.how
+            said = [limit.said(values[limit.name] or 0.0) for limit in wrong]
+            reasons = [text if limit.of_device else f"{how} {text}" for limit, text in zip(wrong, said, strict=True)]
             return "ruled out", "; ".join(reasons)
         if shape in record.failed:
             return "failed", record.failed[shape]
@@ -241,7 +260,7 @@ class Advice:
         judged = record.last().get(member.name)
         if judged is None:
             return "candidate", "priced, and not among the shapes that were trained" if record.judged else ""
-        best = "" if judged.share == 1 else ", decoded as suits it best,"
+        best = ", decoded as suits it best," if judged.tuned else ""
         reached = f"{judged.metric:.2f} points on the search part{best} after {judged.share:.2g} of the training"
         return "stopped", f"{reached}; others were run in full first"
 
@@ -281,7 +300,7 @@ class Advice:
                       "how": price.how},
             "judged": {f"{one.share:g}": one.metric for one in self.record.judged if one.name == member.name},
             "final": dict(final.values()) if final else None,
-            "command": said(command(self.question, member.candidate)),
+            "command": said(without_private(command(self.question, member.candidate))),
         }  # fmt: skip
 
 
@@ -290,10 +309,6 @@ def _speed(member: Priced, final: Final | None) -> Mapping[str, Any]:
     if final is not None and final.manifest is not None:
         return final.manifest.speed.get("artifact", {})
     return member.price.speed or {}
-
-
-def _out_of_memory(limit: Limit) -> str:
-    return f"it does not run in the {limit.value:.0f} MiB that the device has for it"
 
 
 _AXES = {

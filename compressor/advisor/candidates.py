@@ -137,7 +137,7 @@ def allowed_formats(asked: Sequence[NumberFormat] | str, device: DeviceProfile) 
     Raises:
         RequestError: float16 is asked for where only the CPU computes, which has no such kernels.
     """
-    on_cpu = device.providers[0].name == "CPUExecutionProvider"
+    on_cpu = device.runs_on_cpu
     if isinstance(asked, str):
         can_tell = on_cpu or device.host is not None or is_this_machine(device)
         return list(dict.fromkeys(("float32", device.number_format) if can_tell else (device.number_format,)))

@@ -141,9 +141,11 @@ class LastRound:
         return learning_curve.chance(judged.metric, judged.share, self._wanted() + raised, ceiling)
 
     def _wanted(self) -> float:
-        """The metric that is asked for, as points of the search part; 0 where none is."""
-        wanted = next((limit.value for limit in self.limits if limit.name == "min_metric"), None)
-        return 0.0 if wanted is None else wanted + self._easier()
+        """The metric that is asked for, in itself or by the teacher's, as points of the search part; 0: none is."""
+        gates = self.question.request.gates
+        wanted = [] if gates.min_metric is None else [gates.min_metric]
+        wanted += [] if gates.max_metric_drop is None else [self.teacher - gates.max_metric_drop]
+        return max(wanted) + self._easier() if wanted else 0.0
 
     def _easier(self) -> float:
         """Points that the search part is easier than the held-out data, by what the teacher has on both."""

@@ -15,10 +15,11 @@ UNITS = {"min_metric": "points", "max_latency_ms": "ms p50", "max_memory_mb": "M
 
 @dataclass(frozen=True)
 class Limit:
-    """One limit, by the name of its gate."""
+    """One limit, by the name of its gate; `of_device`: not asked for, but what the device has left for a model."""
 
     name: str
     value: float
+    of_device: bool = False
 
     @property
     def least(self) -> bool:
@@ -37,6 +38,8 @@ class Limit:
 
     def said(self, figure: float) -> str:
         """Figure and limit in words."""
+        if self.of_device:  # a limit counts what is asked for, a figure what is used: the figure may be the smaller one
+            return f"it does not run in the {self.value:.0f} MiB that the device has for it"
         return f"{figure:.4g} {self.unit} against {self.name} = {self.value:g}"
 
 
@@ -56,18 +59,23 @@ class Move:
 
 @dataclass(frozen=True)
 class Closest:
-    """The candidate that misses the limits by least, what would have to move for it, and moves that alone suffice."""
+    """The candidate that misses the limits by least, what would have to move for it, and moves that alone suffice.
+
+    `unknown` names the limits that no figure of it was held against.
+    """
 
     candidate: str
     moves: Sequence[Move]
     alone: Sequence[Move]
+    unknown: Sequence[str] = ()
 
     def said(self) -> str:
         """The answer in words."""
         needed = " and ".join(move.said() for move in self.moves)
         text = f"the closest is {self.candidate}, for which {needed} must move"
         others = [f"{move.said()} ({move.candidate})" for move in self.alone if list(self.moves) != [move]]
-        return text + (f"; alone would do: {', or '.join(others)}" if others else "")
+        text += f"; alone would do: {', or '.join(others)}" if others else ""
+        return text + (f"; whether it meets {' and '.join(self.unknown)} is not known" if self.unknown else "")
 
 
 def _outwards(figure: float, *, down: bool) -> float:
@@ -97,7 +105,8 @@ def closest(candidates: Mapping[str, Values], limits: Sequence[Limit]) -> Closes
              candidates.items()}  # fmt: skip
     best = min(worst, key=lambda name: worst[name])
     moves = [_move(limit, best, candidates[best]) for limit in missed(candidates[best], limits)]
-    return Closest(best, moves, alone(candidates, limits))
+    unknown = [limit.name for limit in limits if candidates[best].get(limit.name) is None]
+    return Closest(best, moves, alone(candidates, limits), unknown)
 
 
 def alone(candidates: Mapping[str, Values], limits: Sequence[Limit]) -> list[Move]:

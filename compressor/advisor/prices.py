@@ -31,6 +31,12 @@ class Price:
     how: How
     speed: dict[str, Any] | None = None  # `Speed` as a mapping, where it was measured
 
+    @property
+    def too_little_mb(self) -> float | None:
+        """The memory that the device has for it, where it was tried and did not run in that."""
+        speed = self.speed or {}
+        return float(speed["memory_limit_mb"]) if speed.get("fits_memory") is False else None
+
     def values(self) -> Values:
         """By the names of the limits."""
         return {"max_latency_ms": self.p50_ms, "max_memory_mb": self.memory_mb, "max_size_mb": self.size_mb}
@@ -130,7 +136,6 @@ def ruled_out_by(price: Price, limits: Sequence[Limit], margin: float) -> list[L
         slack = min(allowed, 0.01) if limit.name == "max_size_mb" else allowed
         if value is not None and limit.misses_by(value * (1 - slack)) > 0:
             found.append(limit)
-    speed = price.speed or {}
-    if speed.get("fits_memory") is False and not any(limit.name == "max_memory_mb" for limit in found):
-        found.append(Limit("max_memory_mb", float(speed["memory_limit_mb"])))
+    if (left := price.too_little_mb) is not None and not any(limit.name == "max_memory_mb" for limit in found):
+        found.append(Limit("max_memory_mb", left, of_device=True))
     return found

@@ -15,7 +15,7 @@ from yaml import YAMLError
 
 from compressor.advisor.candidates import Candidate, recipe, recipe_name
 from compressor.advisor.settings import LIMITS, AdviseSettings
-from compressor.config.run import GateSettings, RunSettings, TeacherSettings
+from compressor.config.run import TASK_NAMES, GateSettings, RunSettings, TeacherSettings
 from compressor.config.schema import parse
 from compressor.errors import RequestError, UnknownNameError
 from compressor.graph.registry import pass_spec
@@ -76,7 +76,7 @@ def ask(words: Sequence[str], config_dirs: Sequence[str] = ()) -> Question:
             raise UnknownNameError("key", key, [*LIMITS, *_KNOWN], "what is asked")
     _check_once(rest)
     if "task" not in keys:
-        raise RequestError("advise needs task=NAME: question-answering, text-classification or token-classification.")
+        raise RequestError(f"advise needs task=NAME: {', '.join(TASK_NAMES[:-1])} or {TASK_NAMES[-1]}.")
     if "gates.max_metric_drop" not in keys:
         rest.append("gates.max_metric_drop=null")
     if "export_each_stage" not in keys:

@@ -33,7 +33,8 @@ class Judged:
     name: str
     shape: str
     share: float  # of the full training budget
-    metric: float  # points, on the search part of the data; of a short training as its task would be decoded best
+    metric: float  # points, on the search part of the data
+    tuned: bool = False  # decoded as suits it best: short trainings for several labels a text
 
 
 @dataclass
@@ -72,15 +73,16 @@ class Training:
             source, seconds = steps.stage(entry, source)
             self.record.spent[source.key] = passes(entry, len(steps.data.train))
             self.record.seconds[source.key] = seconds
-        scores = self._scores(steps, source, group, part, tuned=shape.is_trained and share < 1)
-        found = [Judged(name, shape.name, share, metric) for name, metric in scores.items()]
+        tuned = shape.is_trained and share < 1 and steps.task.multi_label  # other tasks have nothing to tune
+        scores = self._scores(steps, source, group, part, tuned=tuned)
+        found = [Judged(name, shape.name, share, metric, tuned) for name, metric in scores.items()]
         self.record.judged += found
         return found
 
     def see_what_is_reachable(self, group: Sequence[Priced]) -> None:
         """Take note of what candidates that cost no training have where they are decoded as short trainings are."""
         steps = self._steps(group, 1.0)
-        best = max(self._scores(steps, steps.teacher, group, "search", tuned=True).values())
+        best = max(self._scores(steps, steps.teacher, group, "search", tuned=steps.task.multi_label).values())
         self.record.reachable = max(best, self.record.reachable or 0.0)
 
     def cost(self, group: Sequence[Priced], share: float) -> float:
@@ -105,7 +107,6 @@ class Training:
     ) -> dict[str, float]:
         """The primary metric of each candidate on a part of the data."""
         request = steps.request
-        tuned = tuned and steps.task.multi_label  # other tasks have nothing to tune
         key = make_key(
             "selection",
             {

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from compressor.advisor.advise import advise
-from compressor.advisor.answer import Advice
 from compressor.advisor.requests import ask, said
 from compressor.console import Console, out, simple_table
 from compressor.errors import GateRefusedError
 from compressor.report.entry import Entry
+
+if TYPE_CHECKING:
+    from compressor.advisor.answer import Advice
 
 _SHOWN = 12
 """Lines of the table on the console; the page has all."""
@@ -19,7 +21,10 @@ _SHOWN = 12
 
 def run(settings: Sequence[str], config_dirs: Sequence[str]) -> int:
     """Answer and show it; raises `GateRefusedError` where nothing fits, once the answer is written and shown."""
-    advice = advise(ask(settings, config_dirs), Console())
+    question = ask(settings, config_dirs)
+    from compressor.advisor.advise import advise  # what is heavy is imported once the question is right
+
+    advice = advise(question, Console())
     show(advice)
     if advice.outcome == "nothing fits":
         closest = f"; {advice.closest.said()}" if advice.closest else ""
@@ -31,11 +36,10 @@ def show(advice: Advice) -> None:
     """The best candidates, the answer in words, and the command that makes it."""
     console = out()
     entries = advice.entries()
-    pareto = advice.pareto()
     heads = (advice.metric_name, "on search", "p50 ms", "peak MiB", "size MB")
     table = simple_table("candidate", *heads, "", "", right=(1, 2, 3, 4, 5))
     for entry in entries[:_SHOWN]:
-        mark = "Pareto" if entry.name in pareto else ""
+        mark = "Pareto" if entry.pareto else ""
         table.add_row(entry.name, *_figures(entry), mark, f"{entry.state}{f': {entry.reason}' if entry.reason else ''}")
     console.print(table)
     if len(entries) > _SHOWN:
@@ -44,8 +48,7 @@ def show(advice: Advice) -> None:
         console.print(Text(sentence))
     console.print(Text(f"written: {advice.question.folder / 'report.html'}"))
     if advice.recommended is not None:
-        chosen = next(entry for entry in entries if entry.name == advice.recommended)
-        console.print(Text(said(chosen.command)), soft_wrap=True)
+        console.print(Text(said(advice.command())), soft_wrap=True)
 
 
 def _figures(entry: Entry) -> list[str]:

@@ -193,6 +193,7 @@ class Manifest:
     reproducible: dict[str, str] = field(default_factory=lambda: dict(REPRODUCIBLE))
     created: str = field(default_factory=now)
     weights: dict[str, float] = field(default_factory=dict)  # share of the weights' bytes by number format
+    graph: str = ""  # SHA-256 of model.onnx before it says whose it is: one and the same in runs that differ elsewhere
     files: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
 
@@ -221,6 +222,8 @@ class Manifest:
             raise ArtifactError(f"{where} is damaged: {error}.") from error
         if not isinstance(values, dict) or not isinstance(values.get("format"), int) or "request_key" not in values:
             raise ArtifactError(f"{where} was not written by compressor: it is not an artifact of ours.")
+        if values["format"] < 1:
+            raise ArtifactError(f"{where} is damaged: its format is {values['format']}.")
         if values["format"] > FORMAT:
             raise ArtifactError(
                 f"{where} has format {values['format']}, this version reads up to {FORMAT}: install a newer compressor."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -67,9 +68,20 @@ class DeviceProfile:
     host: Address | None = None  # where the board is, for ssh; None: figures are taken on this machine
     python: Program = "python3"  # the board's Python that has numpy and onnxruntime
 
+    @property
+    def runs_on_cpu(self) -> bool:
+        """Whether its first provider is the CPU's."""
+        return not self.providers or self.providers[0].name == "CPUExecutionProvider"
+
 
 PRIVATE = ("host", "python")
 """Settings that say how one user reaches a board: they stand in no manifest."""
+
+
+def without_private(words: Sequence[str]) -> list[str]:
+    """Words of a command line without those settings of a device that are `PRIVATE`."""
+    private = {f"device.{key}" for key in PRIVATE}
+    return [word for word in words if word.partition("=")[0].lstrip("+") not in private]
 
 
 def public(profile: DeviceProfile) -> dict[str, Any]:

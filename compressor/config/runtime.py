@@ -52,5 +52,4 @@ def has_attention(device: DeviceProfile) -> bool:
 
 def fuse_layout(device: DeviceProfile, opset: int) -> str:
     """The layout that `fuse` gives a stock graph of its own accord: `rows` or `onnxruntime`."""
-    on_cpu = not device.providers or device.providers[0].name == "CPUExecutionProvider"
-    return "rows" if on_cpu and opset >= ROWS_OPSET and has_attention(device) else "onnxruntime"
+    return "rows" if device.runs_on_cpu and opset >= ROWS_OPSET and has_attention(device) else "onnxruntime"

@@ -28,6 +28,8 @@ OPTIONS = (
 )
 NO_ROOM, NO_PYTHON, OLD_PYTHON = 91, 92, 93
 _SSH_FAILED = 255
+_CANNOT_RUN = (126, 127)
+"""What a shell ends with where a program is not executable, or what it names as its interpreter is not there."""
 _SHELL = (
     'umask 077; p=$1; case $p in "~/"*) p=$HOME/${p#"~/"};; esac; '
     f'command -v "$p" >/dev/null 2>&1 || exit {NO_PYTHON}; '
@@ -108,6 +110,10 @@ def failure(address: str, python: str, code: int | None, words: str, *, started:
     if "Host key verification failed" in words or "strict checking" in words:
         return UnreachableError(
             f"the host key of {address} is not known: log in once by 'ssh {address}' and compare its fingerprint."
+        )
+    if code in _CANNOT_RUN and not started:
+        return DeviceSetupError(
+            f"'{python}' cannot be run on {address} ({said[:-1]}): name a Python there by device.python=PATH."
         )
     if "Permission denied" in words or "Too many authentication failures" in words:
         return UnreachableError(

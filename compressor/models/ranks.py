@@ -9,5 +9,5 @@ def largest_rank(rows: int, columns: int) -> int:
 
 
 def rank_of_ratio(ratio: float, rows: int, columns: int) -> int:
-    """The largest rank at which the factors have at most a fraction of the matrix's parameters; at least 1."""
-    return max(1, int(ratio * rows * columns / (rows + columns)))
+    """The largest rank at which the factors have at most a fraction of the matrix's parameters; 0: at none."""
+    return int(ratio * rows * columns / (rows + columns))

@@ -94,6 +94,7 @@ class Entry:
     steadiness: Steadiness = Steadiness()  # of the machine, while its latency was taken
     fits_memory: bool | None = None  # whether it ran in the memory that the device has for it; None: not known
     manifest: Manifest | None = None
+    pareto: bool = False  # of an advice: trained in full, and beaten by none that was
 
     def value(self, figure: str) -> float | None:
         """A figure's number, or None."""

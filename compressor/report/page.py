@@ -30,6 +30,7 @@ MARKS = {"host": "other machine", "predicted": "predicted"}
 """What is written beside a figure that is not the device's own."""
 _IN_DETAIL = ("p90_ms", "first_call_ms")
 """Figures that the table of many runs leaves out."""
+_SIGNED = ("metric", "search_metric", "metric_drop")
 _REFUSED = "no artifact was written: "
 _ODD = (TypeError, ValueError, KeyError, AttributeError, ArithmeticError, jinja2.TemplateError)
 """What odd values of a manifest raise, wherever they are used."""
@@ -115,10 +116,15 @@ def why_not(entry: Entry) -> str:
     try:
         _environment().get_template("run.html.jinja").module.body(entry, "h3", _EXAMPLES)  # type: ignore[attr-defined]
         _json(_of_entries([entry]))
-        huge = next((name for name, figure in entry.figures.items() if not abs(figure.value) < _HUGE), None)
+        odd = next((name for name, figure in entry.figures.items() if not _possible(name, figure.value)), None)
     except _ODD as error:
         return _in_short(error)
-    return f"{FIGURES[huge].label} is {entry.value(huge):g}" if huge else ""
+    return f"{FIGURES[odd].label} is {entry.value(odd):g}" if odd else ""
+
+
+def _possible(name: str, value: float) -> bool:
+    """Whether a figure may be what it says: metrics and their differences can be below zero, quantities cannot."""
+    return abs(value) < _HUGE and (value >= 0 or name in _SIGNED)
 
 
 def _in_short(error: Exception) -> str:
@@ -175,7 +181,7 @@ def _of_entries(entries: Sequence[Entry]) -> list[dict[str, Any]]:
             "keys": {"recipe": entry.recipe or entry.name, "device": entry.device, "data": _board(entry),
                      "state": entry.state, "measured": measured(entry)},
             "metric": entry.metric_name,
-            "good": entry.state in GOOD,
+            "good": entry.state in GOOD or entry.pareto,
             "noisy": entry.noisy,
             "fits": entry.fits_memory is not False,
             "values": {name: _rounded(figure.value) for name, figure in entry.figures.items()},

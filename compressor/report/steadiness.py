@@ -45,7 +45,7 @@ class Steadiness:
     @classmethod
     def of_run(cls, manifest: Manifest) -> Steadiness:
         """Of a run's artifact."""
-        speed, file = manifest.speed.get("artifact", {}), str(manifest.files.get("model.onnx") or "")
+        speed, file = manifest.speed.get("artifact", {}), manifest.graph or manifest.files.get("model.onnx", "")
         return cls.of_speed(speed, machine=machine_of(manifest), file=file)
 
     def beside(self, fastest_ms: float | None) -> Steadiness:

@@ -14,7 +14,7 @@ from compressor.errors import RequestError, UnknownNameError
 from compressor.report import tables
 from compressor.report.entry import FIGURES, Entry
 from compressor.report.gather import gather
-from compressor.report.page import render
+from compressor.report.page import measured, render
 
 PAGE = "report.html"
 SHOWN = 40
@@ -51,9 +51,10 @@ def show(entries: Sequence[Entry]) -> None:
     """The runs as a table on the console."""
     columns = [name for name in _COLUMNS if any(name in entry.figures for entry in entries)]
     heads = [f"{FIGURES[name].label}, {FIGURES[name].unit}" for name in columns]
-    table = console.simple_table("run", "device", "state", *heads, right=range(3, 3 + len(heads)))
+    table = console.simple_table("run", "device", "state", *heads, "measured", right=range(3, 3 + len(heads)))
     for entry in entries[:SHOWN]:
-        table.add_row(entry.name, entry.device, entry.state, *(_figure(entry, name) for name in columns))
+        figures = [_figure(entry, name) for name in columns]
+        table.add_row(entry.name, entry.device, entry.state, *figures, measured(entry))
     screen = console.out()
     screen.print(table)
     if len(entries) > SHOWN:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compressor.config.device import PRIVATE, DeviceProfile, public
+from compressor.config.device import DeviceProfile, public, without_private
 from compressor.config.opset import choose_opset
 from compressor.config.run import (
     DataSettings,
@@ -61,8 +61,8 @@ class Request:
     @property
     def command(self) -> list[str]:
         """The words that ask for the same again, wherever it is written."""
-        left_out = ("output", "overwrite", *(f"device.{key}" for key in PRIVATE))
-        return [word for word in self.words if word.lstrip("+").partition("=")[0] not in left_out]
+        words = without_private(self.words)
+        return [word for word in words if word.lstrip("+").partition("=")[0] not in ("output", "overwrite")]
 
     @property
     def artifact(self) -> Path:

@@ -49,6 +49,16 @@ def load_teacher(
 
 def _own_ids(student: PreTrainedTokenizerBase, teacher: PreTrainedTokenizerBase, name: str) -> Tensor:
     """The teacher's id for each of the student's, [pieces]."""
+    require_pieces(student, teacher, name)
+    known, wanted = teacher.get_vocab(), student.get_vocab()
+    ids = torch.zeros(max(wanted.values()) + 1, dtype=torch.long)
+    for piece, index in wanted.items():
+        ids[index] = known[piece]
+    return ids
+
+
+def require_pieces(student: PreTrainedTokenizerBase, teacher: PreTrainedTokenizerBase, name: str) -> None:
+    """Raise `RequestError` if a teacher called `name` does not know each of the student's pieces."""
     known, wanted = teacher.get_vocab(), student.get_vocab()
     unknown = sorted(wanted.keys() - known.keys(), key=wanted.__getitem__)
     if unknown or student.pad_token != teacher.pad_token:
@@ -57,10 +67,6 @@ def _own_ids(student: PreTrainedTokenizerBase, teacher: PreTrainedTokenizerBase,
             f"student ({len(wanted)} word pieces) and {name} ({len(known)}) have different vocabularies: {first} of "
             "the student means nothing to the teacher. Take a student made from this teacher."
         )
-    ids = torch.zeros(max(wanted.values()) + 1, dtype=torch.long)
-    for piece, index in wanted.items():
-        ids[index] = known[piece]
-    return ids
 
 
 def _translate(model: nn.Module, ids: Tensor) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from compressor.advisor.advise import advise
+from compressor.advisor.advise import _ruled_out, _why_no_price_fits, advise
 from compressor.advisor.answer import Advice
-from compressor.advisor.requests import ask, own_words
+from compressor.advisor.requests import ask, command, own_words
+from compressor.advisor.rounds import Record
 from compressor.cli import main
 from compressor.pipeline import run
 from compressor.progress import Silent
@@ -113,9 +115,12 @@ def test_predicted_sizes_are_those_of_the_files(found: Advice, output: Path) -> 
 
 
 def test_the_page_shows_the_answer(found: Advice) -> None:
+    found.write()  # others have answered into the same folder since
     page = (found.question.folder / "report.html").read_text()
 
     assert found.recommended is not None and found.recommended in page
+    assert f"by the search part: {', '.join(found.pareto())}." in page
+    assert {entry.name for entry in found.entries() if entry.pareto} == set(found.pareto()) != set()
     assert "max_latency_ms" in page
 
 
@@ -160,6 +165,9 @@ def test_limits_below_every_price_are_said_before_any_training(output: Path, fou
     assert advice.closest is not None
     assert [move.limit for move in advice.closest.moves] == ["max_size_mb"]
     assert "the smallest of 8 candidates has" in advice.reason
+    for member in advice.prices.priced:  # every command that is shown can be given
+        words = command(advice.question, member.candidate)
+        assert build(words[words.index("--config-dir") + 2 :], config_dirs=[words[1]]).recipe.name
     assert not {key for key in set(kept(output)) - set(before) if key.startswith(("distill-", "length_adaptive-"))}
 
 
@@ -167,7 +175,37 @@ def test_memory_below_the_runtimes_own_is_said(output: Path, found: Advice) -> N
     advice = advise(ask([*TINY, f"output={output}", "max_memory_mb=5"]))
 
     assert "the runtime alone takes" in advice.reason
+    peaks = [member.price.memory_mb or 0.0 for member in advice.prices.priced]
+    between = (min(peaks) + max(peaks)) / 2
+    tight = advise(ask([*TINY, f"output={output}", f"max_memory_mb={between:.3f}", "gates.min_speedup=1000"]))
+    assert tight.outcome == "nothing fits" and tight.closest is not None
+    nearest = min(peak for peak in peaks if peak > between)
+    assert nearest in [move.to for move in tight.closest.moves]
+    assert "gates.min_speedup = 1000" in tight.sentences()[0]
     assert all(entry.state == "ruled out" for entry in advice.entries())
+
+
+def test_a_device_without_the_memory_is_what_has_to_change(output: Path, found: Advice) -> None:
+    killed = {"fits_memory": False, "memory_limit_mb": 64.0}
+    cramped = [
+        dataclasses.replace(member, price=dataclasses.replace(member.price, how="measured", speed=killed))
+        for member in found.prices.priced
+    ]
+    prices = dataclasses.replace(found.prices, priced=cramped)
+    there = dataclasses.replace(found, prices=prices, recommended=None, finals=(), record=Record())
+
+    reason = _why_no_price_fits(prices, found.limits)
+    assert "none of 8 candidates runs in the 64 MiB" in reason and "device.memory_mb" in reason
+    assert _ruled_out(prices, found.limits) == {}  # no limit that was asked for would have to move
+    assert {entry.reason for entry in there.entries()} == {"it does not run in the 64 MiB that the device has for it"}
+
+
+def test_how_a_board_is_reached_stands_in_no_page(output: Path, found: Advice) -> None:
+    words = [*found.question.words, "device.host=pi@secret", "device.python=/home/pi/python"]
+    there = dataclasses.replace(found, question=dataclasses.replace(found.question, words=words))
+
+    assert "secret" not in there.to_json() and not any("secret" in " ".join(one.command) for one in there.entries())
+    assert "device.host=pi@secret" in there.command()  # what is run here needs it
 
 
 def test_a_metric_above_the_teachers_is_refused_with_exit_code_3(

@@ -15,10 +15,12 @@ from compressor.advisor.halving import Point
 from compressor.advisor.last_round import LastRound
 from compressor.advisor.limits import Limit
 from compressor.advisor.rounds import Judged, Record
+from compressor.config.run import GateSettings
 from compressor.progress import Silent
 
 SEARCH = {"a-fp32": (90.0, 5.0), "a-int8": (89.0, 2.0), "b-fp32": (80.0, 1.0), "b-int8": (40.0, 0.5)}
 """Metric and price of each candidate once its shape is trained in full."""
+FLOOR: Mapping[str, Any] = {"max_metric_drop": None, "min_metric": 60.0}
 
 
 def a_round(monkeypatch: pytest.MonkeyPatch, *, finalists: int, meets: set[str]) -> LastRound:
@@ -30,7 +32,7 @@ def a_round(monkeypatch: pytest.MonkeyPatch, *, finalists: int, meets: set[str])
     groups: Any = {shape: [member(name) for name in SEARCH if name.startswith(shape)] for shape in "ab"}
     settings = SimpleNamespace(finalists=finalists, budget=0.25, tolerance=0.3)
     training: Any = SimpleNamespace(teachers=[SimpleNamespace(progress=None)], record=Record())
-    question: Any = SimpleNamespace(settings=settings)
+    question: Any = SimpleNamespace(settings=settings, request=SimpleNamespace(gates=GateSettings(**FLOOR)))
     made = LastRound(question, groups, training, [Limit("min_metric", 60.0)], grid=100.0, teacher=90.0)
     made.full = {shape: [Point(n, shape, *SEARCH[n]) for n in SEARCH if n.startswith(shape)] for shape in "ab"}
 
@@ -79,6 +81,7 @@ def a_search(
     curve: Mapping[str, tuple[float, float]] = CURVE,
     costs: Mapping[str, float] = {},
     share: float = 1 / 16,
+    gates: Mapping[str, float | None] = {"max_metric_drop": None, "min_metric": 88.0},
 ) -> LastRound:
     """A last round in which each shape has one candidate and a training costs 1 if not given; the teacher is free."""
 
@@ -109,7 +112,7 @@ def a_search(
     groups: Any = {name: [member(name)] for name in curve if name != without}
     record.judged += [Judged(name, name, share, curve[name][0]) for name in groups]
     settings = SimpleNamespace(finalists=3, budget=1.0, tolerance=0.3, above_teacher=1.0)
-    question: Any = SimpleNamespace(settings=settings)
+    question: Any = SimpleNamespace(settings=settings, request=SimpleNamespace(gates=GateSettings(**gates)))
     training: Any = Full()
     made = LastRound(question, groups, training, [Limit("min_metric", 88.0)], grid=trainings, teacher=90.0)
     monkeypatch.setattr(
@@ -130,6 +133,8 @@ def test_where_the_teacher_is_an_answer_the_training_is_spent_where_most_is_to_b
 ) -> None:
     everything = {"tiny", "small", "large", "teacher"}
     assert asked(a_search(monkeypatch, trainings=1.0, meets=everything)) == ["teacher", "small"]
+    by_drop = {"max_metric_drop": 2.0, "min_metric": None}  # the same floor, said by what may be lost
+    assert asked(a_search(monkeypatch, trainings=1.0, meets=everything, gates=by_drop)) == ["teacher", "small"]
     failing = a_search(monkeypatch, trainings=2.0, meets={"large", "teacher"})
     assert asked(failing) == ["teacher", "small", "large"]  # what is worse than one that failed is not asked
 

@@ -78,5 +78,13 @@ def test_what_is_near_a_limit_is_measured_the_nearest_first() -> None:
 def test_what_does_not_run_in_the_devices_memory_is_out_whatever_the_limits() -> None:
     killed = Price(1.0, None, 5.0, "measured", {"fits_memory": False, "memory_limit_mb": 1800.0})
 
-    assert ruled_out_by(killed, LIMITS, 0.2) == [Limit("max_memory_mb", 1800.0)]
+    assert "does not run in the 1800 MiB" in ruled_out_by(killed, LIMITS, 0.2)[0].said(0.0)
+    assert ruled_out_by(killed, LIMITS, 0.2) == [Limit("max_memory_mb", 1800.0, of_device=True)]
     assert ruled_out_by(Price(1.0, 60.0, 5.0, "measured", {"fits_memory": None}), LIMITS, 0.2) == []
+
+
+def test_what_is_not_known_of_the_closest_is_said() -> None:
+    found = closest({"one": values(None, 12.0, 5.0)}, LIMITS)
+
+    assert found is not None and found.unknown == ["min_metric"]
+    assert found.said().endswith("to 12 must move; whether it meets min_metric is not known")

@@ -194,6 +194,7 @@ def test_no_python_an_old_python_and_missing_packages(server, board, tmp_path):
         with pytest.raises(DeviceSetupError, match=words):
             check_place(dataclasses.replace(board, python=str(python)))
 
+    fails("/usr", r"'/usr' cannot be run on my-board \(.*ermission denied\): name a Python there by device.python=PATH")
     fails("/no/such/python", "board has no '/no/such/python': install Python 3.6")
     fails("no; echo such $(reboot) 'python'", "board has no")  # never read by a shell
     old = "import sys; sys.version_info = (3, 5, 2); exec(sys.argv.pop(1))"

@@ -62,6 +62,9 @@ def test_measurements_of_one_file_have_to_agree(tmp_path: Path) -> None:
     slow = run([0.8], seed=3, p50_ms=9.0, file="same")
     alone, disturbed = gathered(tmp_path / "more", run([0.5], file="same"), slow)
     assert disturbed.noisy and not alone.noisy  # what is told already blames no other
+    made = without(run([0.5], seed=3, file="a"), graph="same")  # two requests write the same graph into two files
+    again = without(run([0.5], seed=4, p50_ms=9.0), graph="same", files={})  # `validate` keeps no file
+    assert all(entry.noisy for entry in gathered(tmp_path / "graphs", made, again))
     others = gathered(tmp_path / "others", run([0.5], file="one"), run([0.5], seed=2, p50_ms=9.0, file="another"))
     assert not any(entry.noisy for entry in others)
 

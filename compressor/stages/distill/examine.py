@@ -10,6 +10,7 @@ from compressor.models import checkpoint as checkpoints
 from compressor.models.config_file import labels_of, read_config
 from compressor.stages.distill.more_examples import unlabelled_examples
 from compressor.stages.distill.settings import DistillSettings
+from compressor.stages.teacher import require_pieces
 from compressor.tasks import Task, make_task
 from compressor.tasks.examples import QuestionExample, ScoredExample, TextExample, TokenExample
 
@@ -27,6 +28,7 @@ def examine(settings: DistillSettings, teacher: Path, data: Splits) -> None:
     Raises:
         DataError: A file that cannot be read, or a line in it that the task cannot use.
         CheckpointError: A teacher that is not there or has no head for the task, or one for other labels.
+        RequestError: Answers are for tokens, and a further teacher does not know all of the run's teacher's.
     """
     task = _task_of(data, teacher)
     if task is None:
@@ -35,6 +37,8 @@ def examine(settings: DistillSettings, teacher: Path, data: Splits) -> None:
         unlabelled_examples(settings.unlabelled, task)
     for path in settings.teachers:
         checkpoints.require_head(path, task)
+        if task.restores_tokens:
+            require_pieces(checkpoints.load_tokenizer(teacher), checkpoints.load_tokenizer(path), f"teacher {path}")
 
 
 def _task_of(data: Splits, teacher: Path) -> Task | None:

@@ -9,15 +9,17 @@ from compressor.models.elastic import ELASTIC, Sizes, sizes_of
 from compressor.stages.distill.parts import Shape
 from compressor.stages.dynabert.lessons import lessons
 from compressor.stages.dynabert.settings import DynabertSettings
+from compressor.stages.dynabert.sizes import check_left
 
 
 def shape(config: dict[str, Any], teacher: dict[str, Any], settings: DynabertSettings) -> dict[str, Any]:
     """What `config.json` will say after the stage.
 
     Raises:
-        RequestError: The model cannot learn from its guide like this.
+        RequestError: The model cannot learn from its guide like this, or a size leaves nothing of it.
     """
     own = Shape.of(config)
+    check_left(settings.widths, settings.depths, config)
     lessons(settings, own, own if sizes_of(config) else Shape.of(teacher))
     return {**config, ELASTIC: sizes_entry(settings)}
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from compressor.errors import RequestError
 from compressor.models.kinds.widths import LayerWidth, layer_widths
 from compressor.stages.drop_layers.selection import evenly_spaced
 
@@ -27,6 +28,19 @@ def widths_at(width: float, config: Mapping[str, Any]) -> list[LayerWidth]:
         )
         for own in layer_widths(config)
     ]
+
+
+def check_left(widths: Sequence[float], depths: Sequence[float], config: Mapping[str, Any]) -> None:
+    """Raise `RequestError` for a multiplier at which no layer has a head or units, or there is none, by rounding."""
+    layers = layer_widths(config)
+    for width in widths:
+        if not any(_nearest(width * own.heads) for own in layers) or not any(
+            _nearest(width * own.feed_forward) for own in layers
+        ):
+            raise RequestError(f"dynabert: a width of {width:g} leaves no head or no unit of any layer: give more.")
+    for depth in depths:
+        if not _nearest(depth * len(layers)):
+            raise RequestError(f"dynabert: a depth of {depth:g} leaves none of {len(layers)} layers: give more.")
 
 
 def _nearest(number: float) -> int:

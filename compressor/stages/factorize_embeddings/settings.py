@@ -31,6 +31,11 @@ class FactorizeEmbeddingsSettings:
         if self.ratio == 1:
             raise RequestError("factorize_embeddings: at ratio 1 the factors are as large as the table: give less.")
 
+    @property
+    def size_is_found(self) -> bool:
+        """Whether how small the model becomes is known only once the stage has run."""
+        return self.energy is not None
+
     def reads(self) -> tuple[str, ...]:
         """The data parts that the result depends on."""
         return ("train",) if self.weighting == "frequency" else ()

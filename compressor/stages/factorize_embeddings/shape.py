@@ -42,6 +42,10 @@ def with_rank(config: dict[str, Any], rank: int) -> dict[str, Any]:
             "factorize_embeddings: prune_weights has set many numbers of the word embeddings to zero, and a product of "
             "two factors has none of these zeros: put factorize_embeddings in front, or prune with embeddings: false."
         )
+    if rank < 1:
+        raise RequestError(
+            f"factorize_embeddings: so little leaves nothing of embeddings of {words} x {width}: ask more."
+        )
     if rank > largest_rank(words, width):
         raise RequestError(
             f"factorize_embeddings: at rank {rank} the factors would be no smaller than the embeddings, which are "

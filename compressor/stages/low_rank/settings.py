@@ -31,6 +31,11 @@ class LowRankSettings:
         if self.ratio == 1:
             raise RequestError("low_rank: at ratio 1 the factors are as large as the matrices: give less.")
 
+    @property
+    def size_is_found(self) -> bool:
+        """Whether how small the model becomes is known only once the stage has run."""
+        return self.energy is not None
+
     def reads(self) -> tuple[str, ...]:
         """The data parts that the result depends on."""
         return () if self.weighting == "none" else ("calibration",)

@@ -65,6 +65,10 @@ def fixed_ranks(matrices: Mapping[str, Matrix], settings: LowRankSettings) -> di
         name: settings.rank or rank_of_ratio(ratio, matrix.rows, matrix.columns) for name, matrix in matrices.items()
     }
     for name, matrix in matrices.items():
+        if ranks[name] < 1:
+            raise RequestError(
+                f"low_rank: ratio {ratio:g} leaves nothing of '{name}', {matrix.rows} x {matrix.columns}: give more."
+            )
         if ranks[name] > min(matrix.rows, matrix.columns):
             raise RequestError(
                 f"low_rank: rank {ranks[name]} is larger than '{name}', which is {matrix.rows} x {matrix.columns}."

@@ -23,6 +23,11 @@ class PruneVocabularySettings:
         if self.keep_file and self.texts:
             raise RequestError("prune_vocabulary: texts are counted, and keep_file counts nothing: leave one out.")
 
+    @property
+    def size_is_found(self) -> bool:
+        """Whether how small the model becomes is known only once the stage has run."""
+        return self.size is None
+
     def files(self) -> list[str]:
         """Files that the result depends on."""
         return [path for path in (self.keep_file, self.texts) if path]

@@ -61,6 +61,7 @@ def run(checkpoint: Checkpoint, settings: PruneVocabularySettings, context: Stag
     checkpoints.load(checkpoint.path, context.task, new_head=True)  # nothing of a damaged checkpoint goes on
     tokenizer = checkpoints.load_tokenizer(checkpoint.path)
     spec: Spec = json.loads(_backend(tokenizer).to_str())
+    _check_rows(spec, config)
     counts = _counts(_backend(tokenizer), settings, context)
     pieces = _choose(spec, counts, _needed(spec, tokenizer, config), settings)
     ids = kept_ids(spec, pieces)
@@ -73,12 +74,28 @@ def run(checkpoint: Checkpoint, settings: PruneVocabularySettings, context: Stag
 
 
 def examine(settings: PruneVocabularySettings, teacher: Path, data: Splits) -> None:
-    """Raise `RequestError` for a size or a list that this teacher's vocabulary cannot be cut to, before any work."""
-    if settings.size is None and not settings.keep_file:
-        return
+    """Look at the teacher's vocabulary before any work.
+
+    Raises:
+        RequestError: A size or a list that it cannot be cut to.
+        CheckpointError: It has more pieces than the teacher has embeddings.
+    """
     tokenizer = checkpoints.load_tokenizer(teacher)
     spec: Spec = json.loads(_backend(tokenizer).to_str())
+    _check_rows(spec, checkpoints.read_config(teacher))
+    if settings.size is None and not settings.keep_file:
+        return
     _choose(spec, Counter(), _needed(spec, tokenizer, checkpoints.read_config(teacher)), settings)
+
+
+def _check_rows(spec: Spec, config: dict[str, Any]) -> None:
+    """Raise `CheckpointError` where a piece has no embedding."""
+    piece, index = max(vocabulary(spec).items(), key=lambda item: item[1])
+    if index >= int(config["vocab_size"]):
+        raise CheckpointError(
+            f"prune_vocabulary: the tokenizer's piece '{piece}' is number {index}, and the model has "
+            f"{config['vocab_size']} embeddings: resize_token_embeddings was forgotten."
+        )
 
 
 def _backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
@@ -113,7 +130,8 @@ def _needed(spec: Spec, tokenizer: PreTrainedTokenizerBase, config: dict[str, An
 def _choose(spec: Spec, counts: Counter[str], needed: set[str], settings: PruneVocabularySettings) -> set[str]:
     ids, made_of = vocabulary(spec), makers(spec)
     if settings.keep_file:
-        names = [line for line in read_text(expanded(settings.keep_file)).split("\n") if line]
+        lines = (line.removesuffix("\r") for line in read_text(expanded(settings.keep_file)).split("\n"))
+        names = [line for line in lines if line]
         return listed(names, ids, needed, made_of, settings.keep_file)
     if settings.size is not None:
         return of_size(counts, ids, needed, made_of, settings.size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -46,6 +47,17 @@ class PruneWeightsSettings(TrainingSettings):
                 f"prune_weights: pruning starts after {self.prune_from:g} of the updates and has to be done after "
                 f"{self.prune_until:g}: lower prune_from or raise prune_until."
             )
+
+        if self.method == "magnitude":
+            self._refuse_unread(("score_learning_rate", "threshold", "penalty"), "movement pruning")
+        elif self.method == "movement":
+            self._refuse_unread(("threshold", "penalty"), "method: soft_movement")
+
+    def _refuse_unread(self, names: Sequence[str], whose: str) -> None:
+        default = {field.name: field.default for field in dataclasses.fields(self)}
+        given = [name for name in names if getattr(self, name) != default[name]]
+        if given:
+            raise RequestError(f"prune_weights: {' and '.join(given)} mean something to {whose} alone: leave them out.")
 
     def losses(self) -> DistillSettings | None:
         """What is learned from the teacher, or None for the task's own loss."""

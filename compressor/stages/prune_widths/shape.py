@@ -10,7 +10,7 @@ from compressor.models.families import family_of
 from compressor.models.kinds.widths import even_widths, with_hidden_size, with_widths
 from compressor.models.structure import Structure, Widths, with_structure
 from compressor.stages.prune_widths.settings import PruneWidthsSettings
-from compressor.stages.prune_widths.targets import spread, targets
+from compressor.stages.prune_widths.targets import Targets, present, spread, targets
 
 
 def shape(config: dict[str, Any], teacher: dict[str, Any], settings: PruneWidthsSettings) -> dict[str, Any]:
@@ -29,7 +29,21 @@ def shape(config: dict[str, Any], teacher: dict[str, Any], settings: PruneWidths
             raise RequestError(
                 "prune_widths: `hidden` cannot narrow factorized embeddings: put it before factorize_embeddings."
             )
+        _check_projection(config, left, settings.steps)
         changed = with_hidden_size(changed, left.hidden)
     if settings.uneven:
         changed = with_structure(changed, dataclasses.replace(Structure.from_config(changed), widths=widths))
     return changed
+
+
+def _check_projection(config: dict[str, Any], left: Targets, steps: int) -> None:
+    """Raise `RequestError` where some round would leave the width of the embeddings, behind which nothing projects."""
+    family, start = family_of(config), present(config)
+    own = family.embedding_size(config)
+    on_the_way = [start.towards(left, step, steps).hidden for step in range(1, steps + 1)]
+    if own != start.hidden and own in on_the_way:
+        raise RequestError(
+            f"prune_widths: at a hidden width of {own}, that of the embeddings, the model has no projection between "
+            f"them{'' if left.hidden == own else f', and {steps} steps pass through it'}: take another `hidden`"
+            f"{'' if steps == 1 else ' or other `steps`'}."
+        )

@@ -27,5 +27,10 @@ class SqueezeSettings(DistillSettings):
                 "squeeze: the student is the squeezed model itself: give `width`, or `layers`, `hidden_size`, `heads` "
                 "and `intermediate_size`, in the place of `student`."
             )
+        unused = [name for name in ("teachers", "unlabelled", "augment") if getattr(self, name)]
+        if unused:
+            raise RequestError(
+                f"squeeze: {' and '.join(unused)} cannot be used while the maps learn: give them to a `distill` behind."
+            )
         if not any(self.weights().values()):
             raise RequestError("squeeze: every loss has the weight 0, so that nothing would be learned.")

@@ -40,17 +40,21 @@ def _sizes(config: dict[str, Any], family: Family, settings: SqueezeSettings) ->
     elif wanted is not None:
         chosen = wanted // size if wanted % size == 0 else heads
     else:
-        chosen = max(1, round(heads * settings.width))
+        chosen = round(heads * settings.width)
     after = {
         family.layers_key: settings.layers or family.layer_count(config),
-        family.heads_key: chosen,
         family.hidden_key: wanted or chosen * size,
+        family.heads_key: chosen,
         family.intermediate_key: settings.intermediate_size
         or max(1, round(family.intermediate_size(config) * settings.width)),
     }
     for key, value in after.items():
         if value > int(config[key]):
             raise RequestError(f"squeeze: {key} {value} is larger than the model's, {config[key]}.")
+    if not chosen:
+        raise RequestError(f"squeeze: width {settings.width:g} leaves none of {heads} heads: give more, or `heads`.")
+    if all(value == int(config[key]) for key, value in after.items()):
+        raise RequestError("squeeze: the student would be as large as the model: give a smaller `width`, or a shape.")
     if after[family.hidden_key] % chosen:
         raise RequestError(f"squeeze: hidden_size {after[family.hidden_key]} is not a multiple of {chosen} heads.")
     return after

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -236,6 +237,17 @@ def test_what_a_distillation_is_given_is_looked_at_before_any_work(tmp_path: Pat
     ):
         with pytest.raises(CompressorError, match=error):
             spec.check_inputs(settings(**wishes), teacher.path, data)
+    foreign = make_checkpoint(tmp_path / "foreign", task)
+    words = (foreign.path / "vocab.txt").read_text()
+    (foreign.path / "vocab.txt").write_text(words.replace("why\n", "wherefore\n"))
+    tokens = json.loads((foreign.path / "tokenizer.json").read_text())
+    tokens["model"]["vocab"]["wherefore"] = tokens["model"]["vocab"].pop("why")
+    (foreign.path / "tokenizer.json").write_text(json.dumps(tokens))
+    if task.restores_tokens:
+        with pytest.raises(CompressorError, match="have different vocabularies: 'why' of the student means nothing"):
+            spec.check_inputs(settings(teachers=[str(foreign.path)]), teacher.path, data)
+    else:  # each reads texts in its own way
+        spec.check_inputs(settings(teachers=[str(foreign.path)]), teacher.path, data)
 
 
 @pytest.mark.parametrize("named", [True, False])

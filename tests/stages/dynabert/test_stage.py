@@ -173,6 +173,19 @@ def test_impossible_settings(values: dict[str, Any], message: str) -> None:
         parse(DynabertSettings, values, where="test")
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"widths": [1.0, 0.1]}, "a width of 0.1 leaves no head or no unit"),
+        ({"depths": [0.001]}, "a depth of 0.001 leaves none of 4 layers"),
+    ],
+)
+def test_sizes_that_leave_nothing(values: dict[str, Any], message: str) -> None:
+    config = model_config("bert", 4, 32, 4)
+    with pytest.raises(RequestError, match=message):
+        shape(config, config, parse(DynabertSettings, values, where="test"))
+
+
 def test_sizes_that_were_not_trained_are_refused(tmp_path: Path) -> None:
     task = tiny_task("text-classification")
     config = checkpoint.read_config(make_checkpoint(tmp_path / "source", task).path)

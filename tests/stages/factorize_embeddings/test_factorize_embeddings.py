@@ -138,6 +138,7 @@ def test_a_student_without_layers_too(tmp_path: Path, kind: Any, model_type: str
     [
         ({}, "give one of rank, ratio, energy, not none"),
         ({"ratio": 1.0}, "at ratio 1 the factors are as large as the table"),
+        ({"ratio": 1e-6}, "leaves nothing of embeddings of 39 x 32"),
         ({"rank": 3, "ratio": 0.5}, "not rank and ratio"),
         ({"rank": 18}, "at rank 18 the factors would be no smaller .* 39 x 32: take a rank of at most 17"),
     ],

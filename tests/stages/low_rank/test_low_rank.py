@@ -223,6 +223,7 @@ def test_matrices_that_gain_nothing_are_named(tmp_path: Path) -> None:
     [
         ({}, "give one of energy, ratio, budget, rank, not none"),
         ({"ratio": 1.0}, "at ratio 1 the factors are as large as the matrices"),
+        ({"ratio": 1e-6}, "ratio 1e-06 leaves nothing of 'bert.encoder.layer.0.attention.self.query', 32 x 32"),
         ({"rank": 3, "energy": 0.5}, "not energy and rank"),
         ({"rank": 33}, "rank 33 is larger than 'bert.encoder.layer.0.attention.self.query', which is 32 x 32"),
         ({"rank": 32}, "no product of two matrices is smaller"),

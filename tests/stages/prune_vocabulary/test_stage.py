@@ -121,7 +121,7 @@ def test_less_coverage_and_a_size_keep_fewer(tmp_path: Path) -> None:
 
 
 def test_a_list_and_further_texts(tmp_path: Path) -> None:
-    (tmp_path / "keep").write_text("the\nfox\n")
+    (tmp_path / "keep").write_bytes(b"the\r\nfox\n")
     source, result = pruned(tmp_path, "WordPiece", keep_file=str(tmp_path / "keep"))
     known = checkpoints.load_tokenizer(result.path).get_vocab()
     assert {"the", "fox"} <= known.keys()
@@ -170,6 +170,9 @@ def test_refusals(tmp_path: Path) -> None:
         shape({"vocab_size": 39}, {}, PruneVocabularySettings(size=40))
     assert shape({"vocab_size": 39}, {}, PruneVocabularySettings(size=30)) == {"vocab_size": 30}
     source = make_reader(tmp_path / "source", TASK, "WordPiece")
+    small = checkpoints.read_config(source.path) | {"vocab_size": 38}
+    with pytest.raises(CheckpointError, match=r"is number \d+, and the model has 38 embeddings"):
+        stage._check_rows(json.loads(checkpoints.load_tokenizer(source.path).backend_tokenizer.to_str()), small)
     with pytest.raises(DataError, match="no text to count"):
         stage.run(source, PruneVocabularySettings(), context_of(tmp_path, source, []))
     with pytest.raises(CheckpointError, match="the tokenizer's model is Strange"):

@@ -171,6 +171,10 @@ def test_impossible_settings_are_refused() -> None:
         PruneWeightsSettings(distill={"epochs": 3})
     with pytest.raises(ValueError):
         PruneWeightsSettings(sparsity=1.0)
+    with pytest.raises(RequestError, match="threshold and penalty mean something to method: soft_movement alone"):
+        PruneWeightsSettings(method="movement", threshold=0.5, penalty=1.0)
+    with pytest.raises(RequestError, match="score_learning_rate mean something to movement pruning alone"):
+        PruneWeightsSettings(score_learning_rate=0.1)
     from tests.stages.distill.conftest import model_config
 
     config = model_config("bert", 2, 32, 4)

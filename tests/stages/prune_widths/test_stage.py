@@ -182,6 +182,16 @@ def test_impossible_settings_are_refused_before_any_work(values: dict[str, Any],
         shape(config, {}, parse(PruneWidthsSettings, values, where="test"))
 
 
+@pytest.mark.parametrize("values", [{"hidden": 0.5}, {"hidden": 8, "steps": 3}])
+def test_a_projection_cannot_be_pruned_away(values: dict[str, Any], tmp_path: Path) -> None:
+    """An ELECTRA's embeddings of 16 go through a product to its 32 dimensions, which a model of 16 does not have."""
+    task = tiny_task("text-classification")
+    source = make_checkpoint(tmp_path / "source", task, "electra")
+    with pytest.raises(RequestError, match="at a hidden width of 16, that of the embeddings, the model has no proj"):
+        shape(checkpoint.read_config(source.path), {}, parse(PruneWidthsSettings, values, where="test"))
+    assert pruned(tmp_path, source, task, hidden=8).path.exists()
+
+
 def test_models_that_cannot_be_cut_are_refused() -> None:
     exits = {"adaptive_depth": {"method": "pabee", "setting": 1}}
     for entry, reason in ((exits, "exits"), ({"low_rank": {"ranks": {"a.0.b": 2}}}, "products already")):

@@ -56,7 +56,9 @@ def test_every_weight_is_a_map_of_the_large_one(tmp_path: Path, model_type: str,
 @pytest.mark.parametrize("model_type", FAMILY_NAMES)
 @torch.no_grad()
 def test_a_student_as_wide_begins_as_the_model_itself(tmp_path: Path, model_type: str) -> None:
-    large, student, config = pair(model_type, tmp_path, width=1.0)
+    source = make_checkpoint(tmp_path / "source", TASK, model_type, layers=4)
+    large, config = checkpoint.load(source.path, TASK), checkpoint.read_config(source.path)
+    student = checkpoint.build(config, TASK)
     wanted = names(student)
     map_weights(student, large, selecting(large, 4))
     ids, mask = make_inputs(3, 9)
@@ -126,6 +128,10 @@ def test_the_stage_learns_and_leaves_a_plain_model(
         ({"layers": 5}, "num_hidden_layers 5 is larger than the model's, 4"),
         ({"hidden_size": 30, "heads": 4}, "hidden_size 30 is not a multiple of 4 heads"),
         ({"attention": 1.0}, "compares attention heads one by one"),
+        ({"hidden_size": 100000}, "hidden_size 100000 is larger than the model's, 32"),
+        ({"width": 0.01}, "width 0.01 leaves none of 4 heads"),
+        ({"width": 1.0}, "as large as the model"),
+        ({"teachers": ["x"], "augment": {"copeis": 4}}, "teachers and augment cannot be used while the maps learn"),
     ],
 )
 def test_impossible_students_are_refused_before_any_work(wrong: dict[str, Any], message: str) -> None:

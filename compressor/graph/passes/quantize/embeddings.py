@@ -12,7 +12,7 @@ from compressor.errors import PassError
 
 Table = np.ndarray[Any, Any]
 SMALLEST_TABLE = 64
-"""Rows below which a table is left alone (segments)."""
+"""Rows below which a table is left alone unless few bits are asked for: what is saved is less than its nodes take."""
 BLOCK = 32
 """Numbers of a row that share a scale in four bits; the whole row where they do not divide it."""
 
@@ -48,8 +48,8 @@ def quantize_embeddings(model: onnx.ModelProto, asked: str = "int8") -> dict[str
     """Store the table that `input_ids` look up in few bits, in place; returns its rows, bits and bytes saved.
 
     The graph looks up rows of codes and their scales, then multiplies: only rows in use are ever turned to float.
-    `asked` is int4, or anything else for int8. None if no such table is in the graph as a plain look-up (a fused
-    embedding node has it inside).
+    `asked` is int4, int8, or auto for int8 where it pays. None if no such table is in the graph as a plain look-up (a
+    fused embedding node has it inside).
     """
     graph = model.graph
     tables = {tensor.name: tensor for tensor in graph.initializer}
@@ -57,7 +57,9 @@ def quantize_embeddings(model: onnx.ModelProto, asked: str = "int8") -> dict[str
         table = tables.get(node.input[0]) if node.op_type == "Gather" else None
         if table is None or len(table.dims) != 2 or table.data_type != TensorProto.FLOAT:
             continue
-        if table.dims[0] < SMALLEST_TABLE or not _from_input_ids(graph, node.input[1]) or _axis(node) != 0:
+        if not _from_input_ids(graph, node.input[1]) or _axis(node) != 0:
+            continue
+        if table.dims[0] < SMALLEST_TABLE and asked == "auto":
             continue
         if sum(list(other.input).count(table.name) for other in graph.node) > 1:
             continue  # the head reads the same weights

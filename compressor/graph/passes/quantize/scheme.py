@@ -51,10 +51,9 @@ def resolve(settings: QuantizeSettings, device: DeviceProfile) -> Scheme:
     if backend == "nncf":
         mode = "static"
 
-    on_cpu = not device.providers or device.providers[0].name == "CPUExecutionProvider"
     layout = settings.layout
     if layout == "auto":
-        layout = "integer" if on_cpu else "qdq"
+        layout = "integer" if device.runs_on_cpu else "qdq"
 
     def given(value: bool | None, default: bool) -> bool:
         return default if value is None else value
