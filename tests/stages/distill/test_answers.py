@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from compressor.stages.registry import stage_spec
 from compressor.tasks import make_task
 from compressor.tasks.examples import QuestionExample, ScoredExample, TextExample, TokenExample
 from compressor.training import collate, predict
-from tests.stages.distill.conftest import make_checkpoint, make_context, make_examples, tiny_task
+from tests.stages.distill.conftest import WORDS, make_checkpoint, make_context, make_examples, tiny_task
 from tests.stages.distill.test_other_students import pruned
 from tests.stages.distill.test_stage import settings
 
@@ -237,14 +236,9 @@ def test_what_a_distillation_is_given_is_looked_at_before_any_work(tmp_path: Pat
     ):
         with pytest.raises(CompressorError, match=error):
             spec.check_inputs(settings(**wishes), teacher.path, data)
-    foreign = make_checkpoint(tmp_path / "foreign", task)
-    words = (foreign.path / "vocab.txt").read_text()
-    (foreign.path / "vocab.txt").write_text(words.replace("why\n", "wherefore\n"))
-    tokens = json.loads((foreign.path / "tokenizer.json").read_text())
-    tokens["model"]["vocab"]["wherefore"] = tokens["model"]["vocab"].pop("why")
-    (foreign.path / "tokenizer.json").write_text(json.dumps(tokens))
+    foreign = make_checkpoint(tmp_path / "foreign", task, words=["crimson" if w == "red" else w for w in WORDS])
     if task.restores_tokens:
-        with pytest.raises(CompressorError, match="have different vocabularies: 'why' of the student means nothing"):
+        with pytest.raises(CompressorError, match="have different vocabularies: 'red' of the student means nothing"):
             spec.check_inputs(settings(teachers=[str(foreign.path)]), teacher.path, data)
     else:  # each reads texts in its own way
         spec.check_inputs(settings(teachers=[str(foreign.path)]), teacher.path, data)
