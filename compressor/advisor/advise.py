@@ -110,7 +110,10 @@ def _answer(
     finals = last.finals
     cost = Cost(sum(record.spent.values()), grid, sum(record.seconds.values()))
     missing = {one.name: one.values() for one in finals if missed(one.values(), limits)}  # not by another gate alone
-    known_by_price = {} if wanted is not None else _ruled_out(prices, limits)  # a metric is known of full runs alone
+    by_runs_alone = wanted is not None or _unasked(
+        record
+    )  # a metric is known of them alone; what was not asked may fit
+    known_by_price = {} if by_runs_alone else _ruled_out(prices, limits)
     nearest = None if held else closest({**known_by_price, **missing}, limits)
     return Advice(
         question,
@@ -185,10 +188,14 @@ def _why_nothing_held(finals: Sequence[Final], record: Record) -> str:
     if not finals:
         return "no shape could be trained: " + "; ".join(f"{name}: {why}" for name, why in record.failed.items())
     reasons = [f"{final.name}: {final.reason}" for final in finals]
-    unasked = [name for name, why in record.stopped.items() if "advise.budget" in why]
-    if unasked:
+    if unasked := _unasked(record):
         reasons.append(f"not asked, as the training budget was spent (advise.budget): {', '.join(unasked)}")
     return "; ".join(reasons)
+
+
+def _unasked(record: Record) -> list[str]:
+    """Shapes that might fit, and were not trained in full as the budget was spent."""
+    return [name for name, why in record.stopped.items() if "advise.budget" in why]
 
 
 def _require_data(steps: Steps) -> None:

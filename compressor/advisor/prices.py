@@ -116,8 +116,8 @@ def borderline(prices: Mapping[str, Price], limits: Sequence[Limit], margin: flo
         if price.how == "measured" or ruled_out_by(price, limits, margin):
             continue
         values = price.values()
-        gaps = [abs(limit.misses_by(value)) for limit in limits if (value := values.get(limit.name)) is not None]
-        gaps = [gap for gap in gaps if gap <= margin]
+        gaps = [abs(limit.value / value - 1) for limit in limits if (value := values.get(limit.name))]
+        gaps = [gap for gap in gaps if gap <= margin]  # the figure may be this much off, as `ruled_out_by` has it
         if gaps:
             near[name] = min(gaps)
     return sorted(near, key=lambda name: near[name])

@@ -73,6 +73,9 @@ def test_what_is_near_a_limit_is_measured_the_nearest_first() -> None:
     }  # fmt: skip
 
     assert borderline(prices, LIMITS, 0.2) == ["nearer", "near"]
+    for p50 in (12.1, 12.4, 12.6):  # what is not ruled out, and not within, is measured
+        only = {"one": price(p50)}
+        assert bool(ruled_out_by(only["one"], LIMITS, 0.2)) != bool(borderline(only, LIMITS, 0.2))
 
 
 def test_what_does_not_run_in_the_devices_memory_is_out_whatever_the_limits() -> None:
