@@ -11,6 +11,7 @@ import pytest
 
 from compressor.advisor.advise import _ruled_out, _why_no_price_fits, advise
 from compressor.advisor.answer import Advice
+from compressor.advisor.limits import Limit, closest
 from compressor.advisor.requests import ask, command, own_words
 from compressor.advisor.rounds import Record
 from compressor.cli import main
@@ -175,14 +176,27 @@ def test_memory_below_the_runtimes_own_is_said(output: Path, found: Advice) -> N
     advice = advise(ask([*TINY, f"output={output}", "max_memory_mb=5"]))
 
     assert "the runtime alone takes" in advice.reason
-    peaks = [member.price.memory_mb or 0.0 for member in advice.prices.priced]
-    between = (min(peaks) + max(peaks)) / 2
-    tight = advise(ask([*TINY, f"output={output}", f"max_memory_mb={between:.3f}", "gates.min_speedup=1000"]))
-    assert tight.outcome == "nothing fits" and tight.closest is not None
-    nearest = min(peak for peak in peaks if peak > between)
-    assert nearest in [move.to for move in tight.closest.moves]
-    assert "gates.min_speedup = 1000" in tight.sentences()[0]
-    assert all(entry.state == "ruled out" for entry in advice.entries())
+
+
+def test_what_a_price_rules_out_can_be_the_closest(found: Advice) -> None:
+    known = [
+        dataclasses.replace(member, price=dataclasses.replace(member.price, how="measured", memory_mb=60.0 + place))
+        for place, member in enumerate(found.prices.priced)
+    ]
+    limits = [Limit("max_memory_mb", 62.5)]
+    wrong = _ruled_out(dataclasses.replace(found.prices, priced=known), limits)
+    nearest = closest(wrong, limits)
+
+    assert set(wrong) == {member.name for member in known[3:]}
+    assert nearest is not None and (nearest.candidate, nearest.moves[0].to) == (known[3].name, 63.0)
+
+
+def test_further_gates_are_said(found: Advice) -> None:
+    first = found.question.request
+    gates = dataclasses.replace(first.gates, min_speedup=1.5)
+    question = dataclasses.replace(found.question, requests=[dataclasses.replace(first, gates=gates)])
+
+    assert "gates.min_speedup = 1.5" in dataclasses.replace(found, question=question).sentences()[0]
 
 
 def test_a_device_without_the_memory_is_what_has_to_change(output: Path, found: Advice) -> None:
