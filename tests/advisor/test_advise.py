@@ -176,6 +176,7 @@ def test_memory_below_the_runtimes_own_is_said(output: Path, found: Advice) -> N
     advice = advise(ask([*TINY, f"output={output}", "max_memory_mb=5"]))
 
     assert "the runtime alone takes" in advice.reason
+    assert all(entry.state == "ruled out" for entry in advice.entries())
 
 
 def test_what_a_price_rules_out_can_be_the_closest(found: Advice) -> None:

@@ -74,7 +74,7 @@ def test_the_sampler_sums_up_power_over_time(tmp_path):
         meter.start()
         time.sleep(0.25)
         joules, seconds = meter.joules(), time.perf_counter() - start
-        assert joules == pytest.approx(float(milliamperes) * 5e-3 * seconds, rel=0.15)  # a moment later, that is
+        assert joules == pytest.approx(float(milliamperes) * 5e-3 * seconds, rel=0.05)
         assert len(meter.readings) >= 5
 
 

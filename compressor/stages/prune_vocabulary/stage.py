@@ -80,12 +80,12 @@ def examine(settings: PruneVocabularySettings, teacher: Path, data: Splits) -> N
         RequestError: A size or a list that it cannot be cut to.
         CheckpointError: It has more pieces than the teacher has embeddings.
     """
-    tokenizer = checkpoints.load_tokenizer(teacher)
+    tokenizer, config = checkpoints.load_tokenizer(teacher), checkpoints.read_config(teacher)
     spec: Spec = json.loads(_backend(tokenizer).to_str())
-    _check_rows(spec, checkpoints.read_config(teacher))
+    _check_rows(spec, config)
     if settings.size is None and not settings.keep_file:
         return
-    _choose(spec, Counter(), _needed(spec, tokenizer, checkpoints.read_config(teacher)), settings)
+    _choose(spec, Counter(), _needed(spec, tokenizer, config), settings)
 
 
 def _check_rows(spec: Spec, config: dict[str, Any]) -> None:
