@@ -7,9 +7,7 @@ from typing import Literal
 
 from compressor.config.device import DeviceProfile
 from compressor.errors import RequestError
-from compressor.graph.passes.quantize.settings import QuantizeSettings
-
-Mode = Literal["dynamic", "static", "float16", "none"]
+from compressor.graph.passes.quantize.settings import Mode, QuantizeSettings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,28 +27,16 @@ class Scheme:
 def resolve(settings: QuantizeSettings, device: DeviceProfile) -> Scheme:
     """Fill in what `settings` leave open from `device`.
 
-    `number_format` decides the mode: dynamic_int8, static_int8, float16 (the cast pass does it) or float32
-    (nothing is done). NNCF is static always. Raises `RequestError` for settings that contradict each other.
+    Raises:
+        RequestError: Settings that contradict each other.
     """
-    backend = settings.backend
-    if backend == "auto":
-        backend = "nncf" if settings.max_drop is not None else "onnxruntime"
+    backend = settings.chosen_backend()
     if settings.max_drop is not None and backend != "nncf":
         raise RequestError("quantize: max_drop needs backend: nncf, which has accuracy control (or backend: auto).")
     if backend == "nncf" and settings.mode == "dynamic":
         raise RequestError("quantize: backend nncf quantizes statically only: mode must be static or auto.")
     if backend == "nncf" and settings.weight_type != "int8":
         raise RequestError("quantize: backend nncf has int8 weights only: leave weight_type at int8.")
-    by_format: dict[str, Mode] = {
-        "dynamic_int8": "dynamic",
-        "static_int8": "static",
-        "float16": "float16",
-        "float32": "none",
-    }
-    mode: Mode = by_format[device.number_format] if settings.mode == "auto" else settings.mode
-    if backend == "nncf":
-        mode = "static"
-
     layout = settings.layout
     if layout == "auto":
         layout = "integer" if device.runs_on_cpu else "qdq"
@@ -60,7 +46,7 @@ def resolve(settings: QuantizeSettings, device: DeviceProfile) -> Scheme:
 
     return Scheme(
         backend=backend,
-        mode=mode,
+        mode=settings.chosen_mode(device),
         per_channel=given(settings.per_channel, device.per_channel),
         reduce_range=given(settings.reduce_range, device.reduce_range),
         activation_signed=given(settings.activation_signed, device.activation_signed),

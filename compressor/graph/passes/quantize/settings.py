@@ -10,6 +10,14 @@ from pydantic import Field
 from compressor.config.device import DeviceProfile
 from compressor.config.schema import Count, NonNegative, settings
 
+Mode = Literal["dynamic", "static", "float16", "none"]
+_BY_FORMAT: dict[str, Mode] = {
+    "dynamic_int8": "dynamic",
+    "static_int8": "static",
+    "float16": "float16",
+    "float32": "none",
+}
+
 
 @settings
 class QuantizeSettings:
@@ -54,8 +62,21 @@ class QuantizeSettings:
         default = type(self)()
         return [name for name in ("calibration", "percentile") if getattr(self, name) != getattr(default, name)]
 
+    def chosen_backend(self) -> Literal["onnxruntime", "nncf"]:
+        """The backend, where auto leaves it open: the one that can bound the drop, if a bound is given."""
+        if self.backend == "auto":
+            return "onnxruntime" if self.max_drop is None else "nncf"
+        return self.backend
+
+    def chosen_mode(self, device: DeviceProfile) -> Mode:
+        """The mode, by the device's number format where auto leaves it open; NNCF is static always.
+
+        At `float16` the cast pass does it, at `none` nothing is done.
+        """
+        if self.chosen_backend() == "nncf":
+            return "static"
+        return _BY_FORMAT[device.number_format] if self.mode == "auto" else self.mode
+
     def needs(self, device: DeviceProfile) -> tuple[str, ...]:
         """The data parts without which it cannot work."""
-        from compressor.graph.passes.quantize.scheme import resolve
-
-        return ("calibration",) if resolve(self, device).mode == "static" or self.smooth == "on" else ()
+        return ("calibration",) if self.chosen_mode(device) == "static" or self.smooth == "on" else ()
