@@ -10,6 +10,9 @@ from compressor.config.run import GateSettings
 from compressor.devices import rounds
 from compressor.errors import DeviceError, GateRefusedError
 
+_DIGITS = 9
+"""Of a difference of metrics: a manifest's own are rounded behind these."""
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -74,7 +77,7 @@ def judge(gates: GateSettings, facts: Facts, on_device: bool) -> list[Verdict]:
             f"gates.require_device=true, but the figures were taken on {facts.measured_on}: "
             f"run this on {facts.device}, or set gates.require_device=false to write the artifact unjudged."
         )
-    drop = None if facts.teacher_metric is None else facts.teacher_metric - facts.metric
+    drop = None if facts.teacher_metric is None else round(facts.teacher_metric - facts.metric, _DIGITS) + 0.0
     noise = rounds.said(facts.doubts)
     ratio = facts.teacher_p50_ms / facts.p50_ms if facts.teacher_p50_ms and facts.p50_ms else None
     size_mb = facts.size_bytes / 1e6

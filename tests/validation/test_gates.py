@@ -98,3 +98,11 @@ def test_a_noisy_machine_is_told_beside_what_it_decides():
     assert verdicts["max_latency_ms"].sentence().endswith("missed (the machine was too noisy: rounds differ by 40 %)")
     assert "too noisy" in verdicts["min_speedup"].note and not verdicts["max_memory_mb"].note
     assert not by_name(ALL)["max_latency_ms"].note
+
+
+def test_digits_that_a_manifest_has_rounded_away_lose_nothing():
+    facts = dataclasses.replace(FACTS, metric=290 / 3, teacher_metric=96.6666666667)
+    verdict = by_name(dataclasses.replace(ALL, max_metric_drop=0.0), facts)["max_metric_drop"]
+    assert verdict.passed and verdict.value == 0
+    facts = dataclasses.replace(facts, metric=96.6666666)
+    assert not by_name(dataclasses.replace(ALL, max_metric_drop=0.0), facts)["max_metric_drop"].passed
