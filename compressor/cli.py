@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import traceback
-import warnings
 from collections.abc import Sequence
 
 from compressor import __version__
 from compressor.arguments import sort_arguments
 from compressor.errors import CompressorError, RequestError
+from compressor.quiet import quieten
 
 HELP = """\
 Turn a fine-tuned BERT-like teacher into a small, fast, checked ONNX artifact for a named device.
@@ -96,17 +95,5 @@ def _run(argv: Sequence[str]) -> int:
     from compressor.verbs import VERBS
 
     arguments = sort_arguments(argv, VERBS)
-    _quieten()
+    quieten()
     return VERBS[arguments.verb](arguments)
-
-
-def _quieten() -> None:
-    """Libraries keep their chatter to themselves; our own lines and errors say what matters."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-    for name in ("torch.utils._pytree", "torchao"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    if not sys.warnoptions:
-        warnings.filterwarnings("ignore")

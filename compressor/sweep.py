@@ -12,6 +12,7 @@ from compressor import launchers
 from compressor.console import Console, error, out, show_outcome, show_rows, simple_table
 from compressor.errors import CompressorError, RequestError
 from compressor.progress import Silent
+from compressor.quiet import quieten
 from compressor.report.entry import Entry
 from compressor.report.page import measured
 from compressor.sweep_jobs import Job, folder_of, make_jobs, share
@@ -20,6 +21,7 @@ from compressor.sweep_page import Record, Run, SweepPage
 
 def run_job(job: Job) -> Record:
     """One run, from wherever it was left. Errors become a record, so that the others go on."""
+    quieten()  # a launcher's process has not come through the command line
     from compressor.pipeline import RefusedRunError
     from compressor.pipeline import run as run_pipeline
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 
-from compressor.quiet_nncf import load_nncf
+from compressor.quiet import load_nncf
 
 LEVELS = 256
 """Numbers that an activation of eight bits can be."""

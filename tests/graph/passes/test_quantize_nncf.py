@@ -155,7 +155,7 @@ def test_accuracy_control_without_data(stock_graph, make_context: Make, tmp_path
 def test_nncf_sends_no_reports() -> None:
     """In a process of its own: NNCF keeps silent under pytest anyway."""
     code = """
-from compressor.quiet_nncf import load_nncf
+from compressor.quiet import load_nncf
 load_nncf()
 import os, nncf.telemetry.wrapper as wrapper
 assert not isinstance(wrapper.telemetry, wrapper.NNCFTelemetry), wrapper.telemetry

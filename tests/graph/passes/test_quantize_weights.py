@@ -173,7 +173,7 @@ def test_the_numbers_are_neural_compressors_own(bits: int, symmetric: bool) -> N
 def test_the_numbers_are_nncfs_own(bits: int, symmetric: bool, tmp_path: Path) -> None:
     """NNCF's own graph, with its DequantizeLinear, multiplies by the same weights."""
     from compressor.graph.passes.quantize_weights.nncf_backend import _products
-    from compressor.quiet_nncf import load_nncf
+    from compressor.quiet import load_nncf
 
     nncf = load_nncf()
     mode = getattr(nncf.CompressWeightsMode, f"INT{bits}_{'SYM' if symmetric else 'ASYM'}")

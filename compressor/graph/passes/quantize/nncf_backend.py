@@ -25,7 +25,7 @@ from compressor.graph.passes.quantize.calibration import Feed
 from compressor.graph.passes.quantize.scheme import Scheme
 from compressor.graph.passes.quantize.score import Scorer
 from compressor.graph.passes.quantize.settings import QuantizeSettings
-from compressor.quiet_nncf import load_nncf
+from compressor.quiet import load_nncf
 
 SMOOTH = "nncf_smooth_quant"
 """Ends the names of the nodes that SmoothQuant puts in."""

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from compressor.errors import PassError
 from compressor.graph.passes.quantize_weights.blocks import Blocks
 from compressor.graph.passes.quantize_weights.settings import QuantizeWeightsSettings
-from compressor.quiet_nncf import load_nncf
+from compressor.quiet import load_nncf
 
 _OPSET, _IR = 21, 10  # the first with blocks in DequantizeLinear
 

@@ -1,11 +1,25 @@
-"""NNCF without its usage reports and its messages."""
+"""Libraries that keep their chatter to themselves: our own lines and errors say what matters."""
 
 from __future__ import annotations
 
 import logging
 import os
+import sys
+import warnings
 from importlib import import_module
 from typing import Any
+
+
+def quieten() -> None:
+    """For the whole process; where the caller's variables and options say otherwise, they stand."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    for name in ("torch.utils._pytree", "torchao"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    if not sys.warnoptions:
+        warnings.filterwarnings("ignore")
 
 
 def load_nncf(*modules: str) -> Any:
