@@ -110,9 +110,8 @@ def _answer(
     finals = last.finals
     cost = Cost(sum(record.spent.values()), grid, sum(record.seconds.values()))
     missing = {one.name: one.values() for one in finals if missed(one.values(), limits)}  # not by another gate alone
-    by_runs_alone = wanted is not None or _unasked(
-        record
-    )  # a metric is known of them alone; what was not asked may fit
+    # A metric is known of full runs alone, and what was not asked may fit.
+    by_runs_alone = wanted is not None or _unasked(record)
     known_by_price = {} if by_runs_alone else _ruled_out(prices, limits)
     nearest = None if held else closest({**known_by_price, **missing}, limits)
     return Advice(

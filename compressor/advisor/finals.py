@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compressor.advisor.limits import Limit, Values, missed
-from compressor.advisor.prices import Priced, out_of_memory
+from compressor.advisor.prices import Priced, out_of_memory, too_little_mb
 from compressor.advisor.requests import Question, own_words, write_recipe
 from compressor.artifact import manifest as manifests
 from compressor.artifact.manifest import Manifest
@@ -103,6 +103,9 @@ def _once(
     manifest = manifests.read(folder)
     final = Final(chosen.name, True, manifest, folder)
     wrong = missed(final.values(), limits)
+    left_mb = too_little_mb(manifest.speed.get("artifact", {}))
+    if left_mb is not None and all(limit.name != "max_memory_mb" for limit in wrong):
+        wrong.append(Limit("max_memory_mb", left_mb, of_device=True))
     reason = "; ".join(limit.said(final.values()[limit.name] or 0.0) for limit in wrong) or refused
     slow = any(limit.name == "max_latency_ms" for limit in wrong)
     doubts = Steadiness.of_run(manifest).beside(fastest_ms).doubts if slow else []

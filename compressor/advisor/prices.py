@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from compressor.advisor.candidates import Candidate
@@ -23,19 +23,22 @@ How = Literal["measured", "predicted"]
 
 @dataclass(frozen=True)
 class Price:
-    """What a candidate costs."""
+    """What a candidate costs.
+
+    `beyond_mb` is the device's memory, where a predicted candidate needs more than others that did not run in that.
+    """
 
     p50_ms: float
     memory_mb: float | None
     size_mb: float
     how: How
     speed: dict[str, Any] | None = None  # `Speed` as a mapping, where it was measured
+    beyond_mb: float | None = None
 
     @property
     def too_little_mb(self) -> float | None:
-        """The memory that the device has for it, where it was tried and did not run in that."""
-        speed = self.speed or {}
-        return float(speed["memory_limit_mb"]) if speed.get("fits_memory") is False else None
+        """The memory that the device has for it, where that is too little."""
+        return self.beyond_mb if self.speed is None else too_little_mb(self.speed)
 
     def values(self) -> Values:
         """By the names of the limits."""
@@ -109,8 +112,39 @@ def out_of_memory(device: DeviceProfile) -> str:
     return f"ran out of memory on {'the device' if on_device else 'this machine'}"
 
 
+def too_little_mb(speed: Mapping[str, Any]) -> float | None:
+    """The memory that the device has for a model that was tried and did not run in that; None: it ran, or who knows."""
+    return float(speed["memory_limit_mb"]) if speed.get("fits_memory") is False else None
+
+
+def beyond(prices: Mapping[str, Price], margin: float) -> dict[str, Price]:
+    """The same; predicted ones that need, for certain, more memory than one that did not run in the device's say so."""
+    tight = _least_that_did_not_run(prices)
+    if tight is None:
+        return dict(prices)
+    least_mb, left_mb = tight
+
+    def seen(price: Price) -> Price:
+        sure = price.how == "predicted" and price.memory_mb is not None and price.memory_mb * (1 - margin) >= least_mb
+        return replace(price, beyond_mb=left_mb) if sure else price
+
+    return {name: seen(price) for name, price in prices.items()}
+
+
+def _least_that_did_not_run(prices: Mapping[str, Price]) -> tuple[float, float] | None:
+    """Of what was measured and did not run in the device's memory: the least that one needs, and that memory."""
+    tried = [price for price in prices.values() if price.how == "measured"]
+    return min(((one.memory_mb, left) for one in tried if one.memory_mb and (left := one.too_little_mb)), default=None)
+
+
 def borderline(prices: Mapping[str, Price], limits: Sequence[Limit], margin: float) -> list[str]:
-    """Predicted candidates that one limit cannot tell within the margin, and none rules out; the nearest first."""
+    """Predicted candidates that one limit cannot tell within the margin, and none rules out; the nearest first.
+
+    The device's own memory is a limit too, where a measured candidate did not run in that: at what it needs.
+    """
+    tight = _least_that_did_not_run(prices)
+    if tight is not None:
+        limits = [*limits, Limit("max_memory_mb", tight[0], of_device=True)]
     near: dict[str, float] = {}
     for name, price in prices.items():
         if price.how == "measured" or ruled_out_by(price, limits, margin):

@@ -16,7 +16,7 @@ from compressor.advisor import cost_model
 from compressor.advisor.features import memory_features, size_parts, time_features
 from compressor.advisor.graphs import Graphs
 from compressor.advisor.limits import Limit
-from compressor.advisor.prices import Calibration, Item, Price, Priced, Prices, borderline, out_of_memory
+from compressor.advisor.prices import Calibration, Item, Price, Priced, Prices, beyond, borderline, out_of_memory
 from compressor.advisor.settings import AdviseSettings
 from compressor.cache import Cache, make_key
 from compressor.config.run import TEXT_TASKS, TaskName
@@ -109,12 +109,11 @@ class Pricer:
         """A cost model from measured candidates."""
         shapes = [self.features(item) for item in items]
         p50 = [prices[item.name].p50_ms for item in items]
-        peaks = [prices[item.name].memory_mb for item in items]
+        known = [(item, price) for item in items if (price := prices[item.name]).memory_mb]
+        loads = [self._memory(item, price.size_mb) for item, price in known]
         memory = None
-        if all(peaks):
-            sizes = [prices[item.name].size_mb for item in items]
-            loads = [self._memory(item, size) for item, size in zip(items, sizes, strict=True)]
-            memory = cost_model.fit(loads, [float(peak or 0) for peak in peaks])
+        if loads and len(loads) >= len(loads[0]):  # as many as there are figures to find
+            memory = cost_model.fit(loads, [float(price.memory_mb or 0) for _, price in known])
         rest = [prices[item.name].size_mb - self._weights(item) for item in items]
         parts = np.asarray([self._beside(item) for item in items])
         size, *_ = np.linalg.lstsq(parts, np.asarray(rest), rcond=None)
@@ -230,7 +229,7 @@ def price_all(items: Sequence[Item], impossible: Mapping[str, str], limits: Sequ
         others = [item for item in items if item.name not in known and item.name not in pricer.failed]
         prices = known | {item.name: pricer.predicted(item, calibration) for item in others}
         near = borderline(prices, limits, margin)[: settings.measured]
-        prices |= pricer.measured([item for item in items if item.name in near])
+        prices = beyond(prices | pricer.measured([item for item in items if item.name in near]), margin)
     _require(prices, pricer.failed)
     made = [item for item in items if item.name not in pricer.failed]
     measured = [price.speed for price in prices.values() if price.speed]

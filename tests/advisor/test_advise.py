@@ -215,6 +215,14 @@ def test_a_device_without_the_memory_is_what_has_to_change(output: Path, found: 
     assert {entry.reason for entry in there.entries()} == {"it does not run in the 64 MiB that the device has for it"}
 
 
+def test_what_was_not_measured_is_held_against_the_devices_memory_too(output: Path, found: Advice) -> None:
+    advice = advise(ask([*TINY, f"output={output}", "max_latency_ms=10000", "device.memory_mb=64"]))
+
+    assert advice.outcome == "nothing fits" and advice.cost.passes == 0
+    assert "none of 8 candidates runs in the 64 MiB" in advice.reason
+    assert len(advice.prices.priced) > advice.question.settings.calibration
+
+
 def test_how_a_board_is_reached_stands_in_no_page(output: Path, found: Advice) -> None:
     words = [*found.question.words, "device.host=pi@secret", "device.python=/home/pi/python"]
     there = dataclasses.replace(found, question=dataclasses.replace(found.question, words=words))

@@ -15,6 +15,20 @@ from compressor.progress import Silent
 from tests.report.made import manifest
 
 
+@pytest.fixture
+def question(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Whose runs go to `tmp_path`; what a run does and leaves is the test's."""
+    request = SimpleNamespace(artifact=tmp_path, output=tmp_path, place=".")
+    (tmp_path / finals.REFUSED).mkdir()
+    monkeypatch.setattr(finals, "write_recipe", lambda *_: None)
+    monkeypatch.setattr(finals, "own_words", lambda *_: [])
+    monkeypatch.setattr(finals, "build", lambda *_, **__: request)
+    return SimpleNamespace(config_dirs=[], folder=tmp_path)
+
+
+CHOSEN: Any = SimpleNamespace(name="l2", candidate=None)
+
+
 @pytest.mark.parametrize(
     ("rounds", "yardstick", "limit", "said"),
     [
@@ -34,7 +48,7 @@ def test_a_latency_of_a_noisy_machine_is_told(
     yardstick: float,
     limit: Limit,
     said: str,
-    tmp_path: Path,
+    question: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     runs = []
@@ -45,15 +59,21 @@ def test_a_latency_of_a_noisy_machine_is_told(
 
     made = manifest(rounds=rounds)
     made.speed["artifact"]["round_yardstick_ms"] = [yardstick]
-    request = SimpleNamespace(artifact=tmp_path, output=tmp_path, place=".")
-    (tmp_path / finals.REFUSED).mkdir()
-    monkeypatch.setattr(finals, "write_recipe", lambda *_: None)
-    monkeypatch.setattr(finals, "own_words", lambda *_: [])
-    monkeypatch.setattr(finals, "build", lambda *_, **__: request)
     monkeypatch.setattr(finals, "run", refuse)
     monkeypatch.setattr(finals.manifests, "read", lambda _: made)
-    question: Any = SimpleNamespace(config_dirs=[], folder=tmp_path)
-    chosen: Any = SimpleNamespace(name="l2", candidate=None)
-    final = finals.run_final(question, chosen, [limit], Silent(), 0.5)
+    final = finals.run_final(question, CHOSEN, [limit], Silent(), 0.5)
     assert len(runs) == (2 if said else 1)
     assert not final.met and final.reason.endswith(f"against {limit.name} = 2{said}")
+
+
+@pytest.mark.parametrize("fits", [True, False, None])
+def test_what_does_not_run_in_the_devices_memory_is_no_answer(
+    fits: bool | None, question: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = manifest()
+    made.speed["artifact"] |= {"fits_memory": fits, "memory_limit_mb": 64.0}
+    monkeypatch.setattr(finals, "run", lambda *_: None)
+    monkeypatch.setattr(finals.manifests, "read", lambda _: made)
+    final = finals.run_final(question, CHOSEN, [Limit("max_latency_ms", 1000.0)], Silent())
+    assert final.met == (fits is not False)
+    assert final.reason == ("" if final.met else "it does not run in the 64 MiB that the device has for it")

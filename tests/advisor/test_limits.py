@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from compressor.advisor.limits import Limit, Move, closest, limits_of, missed
-from compressor.advisor.prices import Price, borderline, ruled_out_by
+from compressor.advisor.prices import Price, beyond, borderline, ruled_out_by
 from compressor.config.run import GateSettings
 
 LIMITS = [Limit("min_metric", 80.0), Limit("max_latency_ms", 10.0), Limit("max_size_mb", 20.0)]
@@ -84,6 +84,24 @@ def test_what_does_not_run_in_the_devices_memory_is_out_whatever_the_limits() ->
     assert "does not run in the 1800 MiB" in ruled_out_by(killed, LIMITS, 0.2)[0].said(0.0)
     assert ruled_out_by(killed, LIMITS, 0.2) == [Limit("max_memory_mb", 1800.0, of_device=True)]
     assert ruled_out_by(Price(1.0, 60.0, 5.0, "measured", {"fits_memory": None}), LIMITS, 0.2) == []
+
+
+def test_what_needs_more_than_one_that_did_not_run_is_out_too_and_what_needs_about_as_much_is_measured() -> None:
+    killed = Price(1.0, 100.0, 5.0, "measured", {"fits_memory": False, "memory_limit_mb": 64.0})
+    prices = {
+        "killed": killed,
+        "runs": Price(1.0, 50.0, 5.0, "measured", {"fits_memory": True, "memory_limit_mb": 64.0}),
+        "large": Price(1.0, 130.0, 5.0, "predicted"),
+        "alike": Price(1.0, 110.0, 5.0, "predicted"),
+        "small": Price(1.0, 60.0, 5.0, "predicted"),
+        "unknown": Price(1.0, None, 5.0, "predicted"),
+    }
+    seen = beyond(prices, 0.2)
+
+    assert [name for name in seen if ruled_out_by(seen[name], LIMITS, 0.2)] == ["killed", "large"]
+    assert ruled_out_by(seen["large"], LIMITS, 0.2) == [Limit("max_memory_mb", 64.0, of_device=True)]
+    assert borderline(seen, LIMITS, 0.2) == ["alike"]
+    assert beyond({"runs": prices["runs"], "large": prices["large"]}, 0.2)["large"].too_little_mb is None
 
 
 def test_what_is_not_known_of_the_closest_is_said() -> None:
