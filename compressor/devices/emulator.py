@@ -6,7 +6,6 @@ no rights and change nothing outside of the folder.
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import shutil
@@ -62,7 +61,9 @@ def folder() -> Path:
 
 def here() -> str:
     """The version of ONNX Runtime on this machine, which the emulated one is to have too."""
-    return importlib.metadata.version("onnxruntime")
+    import onnxruntime  # whatever package it is of: onnxruntime-gpu has it too
+
+    return str(onnxruntime.__version__).partition("+")[0]
 
 
 def installed(onnxruntime: str | None = None) -> Emulator:

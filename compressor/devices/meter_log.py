@@ -6,8 +6,8 @@ Recognised by the names of their columns: a time, and a power, or a voltage and 
     INA219 loggers                    TimeStamp, Voltage (V), Current (mA), Power (mW)
                                       timestamp,bus_voltage_V,current_mA,power_mW
 
-Times are seconds since the epoch (or milliseconds), ISO dates, or times of day; without a zone they are local time of
-the machine that reads the log.
+Times are seconds since the epoch (or milli-, micro- or nanoseconds), ISO dates, in one column or with the time of day
+in another, or times of day; without a zone they are local time of the machine that reads the log.
 """
 
 from __future__ import annotations
@@ -32,12 +32,16 @@ PATIENCE_S = 10.0
 """How long a log that is still being written may lag behind."""
 _UNITS = {"w": 1.0, "mw": 1e-3, "uw": 1e-6, "v": 1.0, "mv": 1e-3, "a": 1.0, "ma": 1e-3, "ua": 1e-6}
 _NAMES = {
-    "time": ("time", "date", "datetime", "timestamp"),
+    "time": ("time", "datetime", "timestamp"),
+    "date": ("date",),
     "power": ("power", "watt", "watts"),
     "voltage": ("voltage", "volt", "volts", "bus voltage", "load voltage"),
     "current": ("current", "intensity", "amp", "amps", "ampere", "amperes"),
 }
 _DEFAULT_UNIT = {"power": "w", "voltage": "v", "current": "a"}
+_TIMES = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+_LATEST_S = 1e11
+"""No moment is later; larger numbers count in a smaller unit."""
 _DAY_S = 86400.0
 
 
@@ -142,9 +146,11 @@ def _columns(header: Sequence[str], path: Path) -> dict[str, Column]:
     for place, title in enumerate(header):
         name, unit = _title(title)
         for kind, names in _NAMES.items():
-            if name in names and kind not in found and unit in (*_UNITS, "", "s", "ms"):
+            if name in names and kind not in found and unit in (*_UNITS, "", *_TIMES):
                 given = unit or _DEFAULT_UNIT.get(kind, "s")
-                found[kind] = (place, {"s": 1.0, "ms": 1e-3, **_UNITS}[given])
+                found[kind] = (place, {**_TIMES, **_UNITS}[given])
+    if "time" not in found and "date" in found:
+        found["time"] = found.pop("date")
     missing = [kind for kind in ("time",) if kind not in found]
     if "power" not in found:
         missing += [kind for kind in ("voltage", "current") if kind not in found]
@@ -161,7 +167,7 @@ def _title(title: str) -> tuple[str, str]:
     plain = re.sub(r"[_\s]+", " ", title.replace("µ", "u")).strip()
     parts = re.fullmatch(r"(.*?)\s*[(\[]\s*(\w+)\s*[)\]]", plain)
     if parts is None:
-        parts = re.fullmatch(r"(.*)\s(V|mV|A|mA|uA|W|mW|uW|s|ms)", plain)
+        parts = re.fullmatch(r"(.*)\s(V|mV|A|mA|uA|W|mW|uW|s|ms|us|ns)", plain)
     name, unit = (parts[1], parts[2]) if parts else (plain, "")
     return name.lower().strip(), unit.lower()
 
@@ -169,9 +175,12 @@ def _title(title: str) -> tuple[str, str]:
 def _sample(
     row: Sequence[str], columns: Mapping[str, Column], commas: bool, where: str, near: float | None
 ) -> tuple[float, float]:
+    def text_in(kind: str) -> str:
+        place = columns[kind][0]
+        return row[place].strip() if place < len(row) else ""
+
     def number(kind: str) -> float:
-        place, unit = columns[kind]
-        text = row[place].strip() if place < len(row) else ""
+        text, unit = text_in(kind), columns[kind][1]
         try:
             value = float(text.replace(",", ".") if commas else text)
         except ValueError:
@@ -180,8 +189,13 @@ def _sample(
             raise DataError(f"{where}: the {kind} {text!r} is not a number.")
         return value * unit
 
-    place, unit = columns["time"]
-    moment = _moment(row[place].strip() if place < len(row) else "", unit, where, near)
+    when = text_in("time")
+    if "date" in columns:
+        date = text_in("date")
+        when = date if ":" in date else f"{date} {when}"
+    moment = _moment(when, columns["time"][1], where, near)
+    if not 0 <= moment < _LATEST_S:
+        raise DataError(f"{where}: the time {when!r} is no moment since 1970.")
     return moment, number("power") if "power" in columns else number("voltage") * number("current")
 
 
@@ -189,9 +203,11 @@ def _moment(text: str, unit: float, where: str, near: float | None) -> float:
     """Seconds since the epoch."""
     try:
         value = float(text) * unit
-        return value * 1e-3 if value > 1e11 else value  # milliseconds without a unit
     except ValueError:
         pass
+    else:
+        smaller = [scale for scale in _TIMES.values() if value * scale < _LATEST_S]
+        return value * smaller[0] if smaller else value  # without a unit
     try:
         return datetime.datetime.fromisoformat(text.replace("/", "-")).timestamp()
     except ValueError:

@@ -322,7 +322,11 @@ def tokenize(request: Dict[str, Any]) -> Dict[str, Any]:
         import tokenizers
     except ImportError:
         return {"times_ms": [], "note": "not measured: the library tokenizers is not installed there"}
-    tokenizer = tokenizers.Tokenizer.from_file(request["tokenizer"])
+    try:
+        tokenizer = tokenizers.Tokenizer.from_file(request["tokenizer"])
+    except Exception as error:  # it raises no other kind, for a format newer than it above all
+        reason = "tokenizers {} there cannot read this tokenizer.json: {}".format(tokenizers.__version__, error)
+        return {"times_ms": [], "note": "not measured: " + reason}
     tokenizer.enable_truncation(int(request["max_length"]))
     with open(request["texts"], encoding="utf-8") as file:
         texts = json.load(file)
@@ -474,8 +478,8 @@ def rapl_domains(root: str = "/") -> List[Tuple[str, int]]:
     """Energy counters of all processor packages that can be read: (file, value where it wraps in microjoules)."""
     found = []
     for folder in sorted(glob.glob(os.path.join(root, "sys/class/powercap/intel-rapl:*"))):
-        if os.path.basename(folder).count(":") != 1:
-            continue  # a part of a package, which the package already counts
+        if os.path.basename(folder).count(":") != 1 or not text_of(folder, "name").startswith("package"):
+            continue  # a part of a package, or psys, the whole machine: both count some of the same energy again
         limit, value = text_of(folder, "max_energy_range_uj"), text_of(folder, "energy_uj")
         if limit.isdigit() and value.isdigit():
             found.append((os.path.join(folder, "energy_uj"), int(limit)))

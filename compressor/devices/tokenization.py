@@ -12,7 +12,7 @@ import numpy as np
 
 from compressor.devices import child
 from compressor.devices.place import Place
-from compressor.tasks.examples import Example, QuestionExample, TokenExample
+from compressor.tasks.examples import Example, QuestionExample, TokenExample, spread
 
 TIMEOUT_S = 300.0
 MOST_TEXTS = 200
@@ -38,7 +38,7 @@ def measure_tokenization(
 
     Raises `DeviceError` when the place cannot be reached.
     """
-    sample = examples[:: max(1, len(examples) // MOST_TEXTS)][:MOST_TEXTS]
+    sample = spread(examples, MOST_TEXTS)
     request = {"mode": "tokenize", **_FILES, "max_length": max_length, "threads": 1}
     with child.work_folder() as folder:
         shutil.copyfile(tokenizer, folder / _FILES["tokenizer"])

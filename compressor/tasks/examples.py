@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 
 @dataclass(frozen=True)
@@ -54,3 +56,11 @@ class TokenExample:
 
 
 Example = QuestionExample | TextExample | ScoredExample | TokenExample
+
+Kind = TypeVar("Kind")
+
+
+def spread(examples: Sequence[Kind], count: int) -> list[Kind]:
+    """At most `count` of the examples, at even distances over all of them."""
+    count = min(count, len(examples))
+    return [examples[place * len(examples) // count] for place in range(count)]

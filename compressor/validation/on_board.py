@@ -15,7 +15,7 @@ from compressor.devices.emulation import emulated
 from compressor.devices.outputs import run_features
 from compressor.devices.place import Place, place_for
 from compressor.tasks.base import Task
-from compressor.tasks.examples import Example
+from compressor.tasks.examples import Example, spread
 from compressor.validation.metric import require_usable
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def check_on_board(
     limit = usual if rows is None else rows
     if not (profile.host or profile.emulate) or not limit or not examples:
         return None
-    sample = list(examples[:: max(1, len(examples) // limit)][:limit])
+    sample = spread(examples, limit)
     features = task.features(sample, tokenizer, labelled=False)
     tokens = task.output_names if task.restores_tokens else ()
     pad_id = tokenizer.pad_token_id or 0

@@ -344,6 +344,9 @@ def test_tokenization_is_timed_apart(here, tmp_path):
     found = measure_tokenization(tmp_path / "tokenizer.json", examples, child.LocalPlace(here), max_length=8)
     assert 0 < found.p50_ms <= found.p90_ms and found.texts == 4
     assert found.note.startswith("tokenizers ") and found.on_device
+    (tmp_path / "newer.json").write_text('{"version": "9.0", "model": {"type": "Unheard"}}')
+    found = measure_tokenization(tmp_path / "newer.json", examples, child.LocalPlace(here), max_length=8)
+    assert found.p50_ms is None and "there cannot read this tokenizer.json" in found.note
     bare = child.LocalPlace(here, environment={"PYTHONPATH": str(tmp_path)})
     (tmp_path / "tokenizers.py").write_text("raise ImportError('no tokenizers')\n")
     found = measure_tokenization(tmp_path / "tokenizer.json", examples, bare, max_length=8)

@@ -49,6 +49,11 @@ def test_an_ina219_log_with_times_of_day_and_milliwatts() -> None:
         "Time (ms);Current [A];Voltage [mV]\n{t_ms};{a_comma};5000\n",
         "time\tpower_mW\n{iso}\t{mw}\n",
         "date,volts,amps\n{iso_slash},5.0,{a}\n",
+        "Date,Time,Current (mA),Voltage (V)\n{day},{clock},{ma},5.0\n",
+        "Date,Time,Current (mA),Voltage (V)\n{iso},7,{ma},5.0\n",
+        "time,power_mW\n{t_ns},{mw}\n",
+        "time,power_mW\n{t_us},{mw}\n",
+        "time_us,power_mW\n{t_us},{mw}\n",
     ],
 )
 def test_columns_and_units_by_their_names(text: str, tmp_path: Path) -> None:
@@ -62,7 +67,11 @@ def test_columns_and_units_by_their_names(text: str, tmp_path: Path) -> None:
             line.format(
                 t=f"{moment:.3f}",
                 t_ms=f"{moment * 1e3:.0f}",
+                t_us=f"{moment * 1e6:.0f}",
+                t_ns=f"{moment * 1e9:.0f}",
                 iso=iso,
+                day=iso[:10],
+                clock=iso[11:],
                 iso_slash=iso.replace("-", "/"),
                 a=amperes,
                 a_comma=str(amperes).replace(".", ","),
@@ -96,6 +105,11 @@ GOOD = "time,power_W\n" + "".join(f"{START + second:.1f},2\n" for second in rang
         ("time,power_W\n1,2\n2,x\n3,4\n", "log.csv, line 3: the power 'x' is not a number"),
         ("time,power_W\n1,2\n2,nan\n3,4\n", "line 3: the power 'nan' is not a number"),
         ("time,power_W\nyesterday,2\n2,2\n", "line 2: the time 'yesterday' is not understood"),
+        *[
+            (f"time,power_W\n{odd},2\n2,2\n", f"line 2: the time '{odd}' is no moment")
+            for odd in ("nan", "inf", "-5", "1e300")
+        ],
+        ("Date,Time,power_W\n2025-03-14,7.5,2\n", "the time '2025-03-14 7.5' is not understood"),
         ("time,power_W\n5,2\n4,2\n", "line 3: its time is before that of the line above it"),
         (GOOD.replace(str(START)[:5], "90000"), "nothing of the run was logged: the log goes from .* Are the clocks"),
         ("\n".join(GOOD.split("\n")[:12]), "the log ends before the run did"),

@@ -40,6 +40,12 @@ TX2 = {  # two monitors; the module's rail is on the second
 }
 NO_TOTAL = {name: text for name, text in ORIN_NANO.items() if "1_" not in name.rsplit("/", 1)[1]}
 RAPL = {
+    "sys/class/powercap/intel-rapl:0/name": "package-0\n",
+    "sys/class/powercap/intel-rapl:0:0/name": "core\n",
+    "sys/class/powercap/intel-rapl:1/name": "package-1\n",
+    "sys/class/powercap/intel-rapl:2/name": "psys\n",  # the whole machine, on laptops from Skylake on
+    "sys/class/powercap/intel-rapl:2/max_energy_range_uj": "1000\n",
+    "sys/class/powercap/intel-rapl:2/energy_uj": "0\n",
     "sys/class/powercap/intel-rapl:0/max_energy_range_uj": "1000\n",
     "sys/class/powercap/intel-rapl:0/energy_uj": "990\n",
     "sys/class/powercap/intel-rapl:0:0/max_energy_range_uj": "1000\n",
@@ -93,6 +99,7 @@ def test_rapl_counts_packages_once_and_may_wrap(tmp_path):
     meter.start()
     (tmp_path / "sys/class/powercap/intel-rapl:0/energy_uj").write_text("40\n")
     (tmp_path / "sys/class/powercap/intel-rapl:1/energy_uj").write_text("100\n")
+    (tmp_path / "sys/class/powercap/intel-rapl:2/energy_uj").write_text("400\n")
     assert meter.joules() == pytest.approx((50 + 100) / 1e6)
 
 
