@@ -19,7 +19,7 @@ from compressor.disk import storage_errors, write_text
 from compressor.errors import ArtifactError
 from compressor.report import tables
 from compressor.report.entry import Entry, compared
-from compressor.report.gather import told_apart
+from compressor.report.gather import by_data, told_apart
 from compressor.report.page import entry_of, render
 from compressor.report.verb import PAGE
 from compressor.sweep_jobs import Job
@@ -113,7 +113,7 @@ class SweepPage:
 
         Returns what it shows. Raises `StorageError`.
         """
-        entries = told_apart(compared([run.shown(self._ended(run.name)) for run in self.runs]))
+        entries = told_apart(by_data(compared([run.shown(self._ended(run.name)) for run in self.runs])))
         title = f"A sweep of {len(entries)} runs" if len(entries) > 1 else "A sweep of one run"
         lead, missing = [self.command], sum(entry.state == "missing" for entry in entries)
         if missing:

@@ -217,7 +217,7 @@ class Manifest:
     def from_json(cls, text: str, *, where: str = NAME) -> Manifest:
         """Read `manifest.json`; raises `ArtifactError` for a damaged one, another program's, or a newer format."""
         try:
-            values = json.loads(text)
+            values = json.loads(text, parse_float=_finite, parse_constant=_finite)
         except (ValueError, RecursionError) as error:
             raise ArtifactError(f"{where} is damaged: {error}.") from error
         if not isinstance(values, dict) or not isinstance(values.get("format"), int) or "request_key" not in values:
@@ -258,6 +258,13 @@ def sha256(path: Path) -> str:
     """SHA-256 of a file's content, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"it has the number {text}, where none can be infinite or undefined")
+    return value
 
 
 def _plain(value: Any) -> Any:

@@ -50,7 +50,7 @@ def gather(places: Sequence[Path]) -> Gathered:
                 continue
             seen.add(same)
             entries.append(entry)
-    return Gathered(told_apart(by_machine(compared(entries))), problems)
+    return Gathered(told_apart(by_machine(by_data(compared(entries)))), problems)
 
 
 def _files(place: Path, problems: list[str]) -> Iterator[Path]:
@@ -69,6 +69,27 @@ def _files(place: Path, problems: list[str]) -> Iterator[Path]:
         below[:] = [name for name in below if not name.startswith(".") or name == REFUSED]
         if manifests.NAME in files:
             yield Path(folder, manifests.NAME)
+
+
+def by_data(entries: Sequence[Entry]) -> list[Entry]:
+    """Where data of one name had several held-out parts, the name with what tells them apart.
+
+    Another `data.max_dev`, or another file of the same name: metrics on them cannot be compared.
+    """
+    parts: dict[tuple[str, str], set[str]] = {}
+    for entry in entries:
+        parts.setdefault((entry.task, entry.data), set()).add(_held_out(entry))
+    return [
+        dataclasses.replace(entry, data=f"{entry.data} ({_held_out(entry)[:6]})")
+        if len(parts[entry.task, entry.data] - {""}) > 1 and _held_out(entry)
+        else entry
+        for entry in entries
+    ]
+
+
+def _held_out(entry: Entry) -> str:
+    """The fingerprint of the data that its metric is of; empty where it is not known."""
+    return str(entry.manifest.data["fingerprints"]["dev"]) if entry.manifest else ""
 
 
 def by_machine(entries: Sequence[Entry]) -> list[Entry]:

@@ -116,6 +116,9 @@ def why_not(entry: Entry) -> str:
     try:
         _environment().get_template("run.html.jinja").module.body(entry, "h3", _EXAMPLES)  # type: ignore[attr-defined]
         _json(_of_entries([entry]))
+        for step in _of_run(entry):
+            if bad := [name for name, value in step["values"].items() if not _possible(name, value)]:
+                return f"{FIGURES[bad[0]].label} of '{step['label']}' is {step['values'][bad[0]]:g}"
         odd = next((name for name, figure in entry.figures.items() if not _possible(name, figure.value)), None)
     except _ODD as error:
         return _in_short(error)

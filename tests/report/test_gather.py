@@ -62,6 +62,8 @@ def test_everything_that_can_be_read_is_shown(runs: Path) -> None:
         ({"agreement": {"interval": [1]}}, "AttributeError"),
         ({"agreement": {"interval": {"difference": "x"}}}, "TypeError"),
         ({"metrics": {"accuracy": 1e308}}, "metric is 1e+308"),
+        ({"agreement": {"interval": {"low": float("nan")}}}, "it has the number NaN"),
+        ({"agreement": {"interval": {"high": float("-inf")}}}, "it has the number -Infinity"),
         ({"speed": {"artifact": {"round_p50_ms": ["a", "b"]}}}, "TypeError"),
     ],
     ids=str,
@@ -230,6 +232,17 @@ def test_devices_of_one_name_on_several_machines_are_told_apart(
     ]  # fmt: skip
     assert [line["name"] for line in lines] == ["minilm", "minilm", "int8", "int8", "int8"]
     assert "host (a laptop)" in capsys.readouterr().out and "host (a laptop)" in (tmp_path / "all.html").read_text()
+
+
+def test_held_out_parts_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    """Their metrics cannot be compared: the page opens with what was lost against the teacher."""
+    for place, dev in enumerate(("a" * 64, "a" * 64, "b" * 64)):
+        put(tmp_path / str(place), without(manifest(seed=place), data={"name": "mine", "fingerprints": {"dev": dev}}))
+    put(tmp_path / "other", manifest(data="another"))
+    entries = gather([tmp_path]).entries
+
+    assert [entry.data for entry in entries] == ["mine (aaaaaa)", "mine (aaaaaa)", "mine (bbbbbb)", "another"]
+    assert [entry.data for entry in gather([tmp_path / "0", tmp_path / "1"]).entries] == ["mine", "mine"]
 
 
 def test_what_does_not_fit_the_devices_memory_is_marked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -204,6 +204,8 @@ def test_a_manifest_with_odd_values_is_told_not_raised() -> None:
     assert why_not(Entry.from_manifest(made)) == ""
     odd = Entry.from_manifest(made)
     assert why_not(dataclasses.replace(odd, manifest=without(made, agreement={"same": "much"})))
+    huge = dataclasses.replace(made.stages[0], p50_ms=1e300)
+    assert "is 1e+300" in why_not(dataclasses.replace(odd, manifest=without(made, stages=[huge, *made.stages[1:]])))
     assert why_not(dataclasses.replace(odd, manifest=without(made, speed={"artifact": {"times_ms": ["a", "b"]}})))
 
 
