@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from compressor.artifact import swap
 from compressor.artifact.manifest import NAME, Manifest, StageRow, now
 from compressor.artifact.write import MODEL
@@ -25,7 +23,7 @@ from compressor.devices.tokenization import Tokenization, measure_tokenization
 from compressor.errors import ArtifactExistsError, DataError, GateRefusedError, UnknownNameError
 from compressor.progress import Progress
 from compressor.request.folders import group_folders
-from compressor.request.overrides import parse_overrides
+from compressor.request.overrides import parse_overrides, value_of
 from compressor.validation import gates
 from compressor.validation.metric import Evaluation, evaluate
 from compressor.validation.on_board import BoardCheck, check_on_board
@@ -226,7 +224,7 @@ def _settings(
         if group not in _CHANGEABLE or not name or (group == "device" and name not in _OF_DEVICE):
             known = ["device", "measure.length", "measure.runs", "data.dev", *(f"device.{one}" for one in _OF_DEVICE)]
             raise UnknownNameError("key", key, known, "validate")
-        found[group][name] = yaml.safe_load(text.partition("=")[2])
+        found[group][name] = value_of(text)
     for group in overrides.choices:
         if group != "device":
             raise UnknownNameError("key", group, _CHANGEABLE, "validate")

@@ -15,6 +15,7 @@ from compressor.config.paths import expanded
 from compressor.console import Console, out, show_outcome, show_rows, show_verdicts, simple_table
 from compressor.errors import RequestError, UnknownNameError
 from compressor.graph.registry import PASSES
+from compressor.request.overrides import path_of
 from compressor.stages.registry import STAGES
 
 if TYPE_CHECKING:
@@ -277,7 +278,7 @@ def _kept_at(settings: Sequence[str]) -> tuple[Path | None, bool, list[str]]:
     overwrite = given.get("overwrite", "false").lower()
     if overwrite not in ("true", "false"):
         raise RequestError(f"overwrite={given['overwrite']} is not possible: true or false.")
-    return expanded(given["output"]) if "output" in given else None, overwrite == "true", others
+    return expanded(path_of(given["output"])) if "output" in given else None, overwrite == "true", others
 
 
 def _only_measured_anew(settings: Sequence[str]) -> None:

@@ -104,6 +104,8 @@ def test_figures_taken_anew_are_a_run_that_report_gathers(
     assert [line["device"] for line in lines] == ["host", "raspberry_pi_4"]
     assert [line["measured"] for line in lines] == ["on the device", "other machine"]
 
+    assert main([*words, 'output="a (1)"']) == 0 and (tmp_path / "a (1)" / "manifest.json").is_file()
+    assert main(["report", "anew", 'output="a (1)/all.html"']) == 2 and not Path("report.html").exists()
     assert main([*words, "output=anew"]) == 2
     assert "anew holds figures already: overwrite=true replaces them" in capsys.readouterr().err
     assert main([*words, "output=anew", "overwrite=true"]) == 0
@@ -152,6 +154,10 @@ def test_data_that_has_moved_can_be_named(artifact: Path, tmp_path: Path) -> Non
 def test_what_cannot_be_changed(artifact: Path) -> None:
     with pytest.raises(UnknownNameError, match="unknown key 'seed'"):
         anew(artifact, "seed=3")
+    with pytest.raises(
+        DataError, match="the meter's log @x.csv cannot be read"
+    ):  # as Hydra reads it, which YAML cannot
+        anew(artifact, "measure.meter_log=@x.csv")
 
 
 @pytest.fixture(scope="module")

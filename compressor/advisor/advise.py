@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import cast
 
 from compressor.advisor.answer import Advice, Cost
 from compressor.advisor.candidates import lay_out
+from compressor.advisor.earlier import require_room
 from compressor.advisor.finals import Final
 from compressor.advisor.halving import Goal
 from compressor.advisor.last_round import LastRound
@@ -30,7 +32,8 @@ from compressor.teacher import teacher_config
 def advise(question: Question, progress: Progress | None = None) -> Advice:
     """Answer a question, going on from whatever the cache holds; advice.json and report.html are written.
 
-    Raises `CompressorError`s. That nothing fits is an answer, not an error.
+    Raises `CompressorError`s, before any work where an advice for other data would be replaced. That nothing fits is
+    an answer, not an error.
     """
     request = question.request
     check_place(request.device, request.measure)
@@ -38,11 +41,14 @@ def advise(question: Question, progress: Progress | None = None) -> Advice:
     with cache.in_use(), storage_errors(request.output):
         prepared = [prepare(one, cache, progress or Silent()) for one in question.requests]
         teachers = [steps for steps, _, _ in prepared]
+        held_out = teachers[0].data.fingerprints["dev"]
+        require_room(question, held_out)
         if question.settings.train:
             _require_data(teachers[0])
         limits = limits_of(request.gates)
         prices = price_all(*lay_out_items(question, teachers), limits, make_pricer(question, teachers[0]))
-        advice = _answer(question, [(steps, before) for steps, before, _ in prepared], limits, prices)
+        answer = _answer(question, [(steps, before) for steps, before, _ in prepared], limits, prices)
+        advice = dataclasses.replace(answer, held_out=held_out)
         advice.write()
     return advice
 

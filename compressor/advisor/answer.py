@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from compressor.advisor.earlier import FILE
 from compressor.advisor.finals import Final
 from compressor.advisor.halving import Point, front
 from compressor.advisor.limits import Closest, Limit
@@ -61,6 +62,7 @@ class Advice:
     teachers: Mapping[str, float] = field(default_factory=dict)  # metric on the held-out data by name
     metric_name: str = "metric"
     search_rows: int = 0  # that candidates were chosen by
+    held_out: str = ""  # fingerprint of the data that full runs are judged on
 
     def pareto(self) -> list[str]:
         """Names of the fully trained candidates that none beats in both metric and latency, the fastest first.
@@ -165,6 +167,8 @@ class Advice:
             "answer": self.sentences(),
             "task": request.task,
             "data": request.data_name,
+            "held_out": self.held_out,
+            "teacher": request.teacher_name,
             "device": request.device.name,
             "goal": question.goal,
             "limits": {limit.name: limit.value for limit in self.limits},
@@ -208,7 +212,7 @@ class Advice:
             problems=[f"{name} is left out: {reason}" for name, reason in self.prices.impossible.items()],
         )
         write_text(self.question.folder / "report.html", page)
-        write_text(self.question.folder / "advice.json", self.to_json())
+        write_text(self.question.folder / FILE, self.to_json())
 
     def _verdict(self) -> str:
         limits = ", ".join(f"{name} = {value:g}" for name, value in self._asked().items())

@@ -21,6 +21,7 @@ from compressor.errors import RequestError, UnknownNameError
 from compressor.graph.registry import pass_spec
 from compressor.request import Request, build
 from compressor.request.folders import GROUPS
+from compressor.request.overrides import setting
 from compressor.request.steps import resolve_steps
 from compressor.stages.registry import stage_spec
 
@@ -85,7 +86,9 @@ def ask(words: Sequence[str], config_dirs: Sequence[str] = ()) -> Question:
     settings = _settings(own)
     _check_limits(base.gates, settings)
     first = [word for word in rest if not word.startswith(("output=", "overwrite="))]
-    return Question(_with_teachers(base, settings), settings, [*first, f"output={base.output}"], list(config_dirs))
+    return Question(
+        _with_teachers(base, settings), settings, [*first, setting("output", str(base.output))], list(config_dirs)
+    )
 
 
 def of_candidate(base: Request, candidate: Candidate, settings: AdviseSettings, *, share: float = 1.0) -> Request:
@@ -116,7 +119,7 @@ def own_words(question: Question, candidate: Candidate) -> list[str]:
     words = [f"recipe={recipe_name(candidate)}", *question.words]
     if candidate.shape.teacher:
         words = [word for word in words if not word.startswith("teacher")]
-        words.append(f"teacher.path={request.teacher.path}")
+        words.append(setting("teacher.path", str(request.teacher.path)))
     return words
 
 

@@ -15,6 +15,7 @@ from compressor.report import tables
 from compressor.report.entry import FIGURES, Entry
 from compressor.report.gather import gather
 from compressor.report.page import measured, render
+from compressor.request.overrides import path_of
 
 PAGE = "report.html"
 SHOWN = 40
@@ -76,7 +77,7 @@ def _file(settings: Sequence[str]) -> Path:
         key, _, value = setting.partition("=")
         if key != "output":
             raise UnknownNameError("key", key, ["output"], "report")
-        name = value
+        name = path_of(value)
     file = expanded(name or PAGE)
     file = file / PAGE if file.is_dir() else file
     if file.suffix not in (".html", ".htm"):

@@ -75,6 +75,28 @@ def sweep(arguments: Sequence[str]) -> list[list[str]]:
     return [list(row) for row in itertools.product(*columns)]
 
 
+def value_of(setting: str) -> Any:
+    """The value of `key=value`, as Hydra's grammar reads it; raises `RequestError`."""
+    return _parse_one(setting).value()
+
+
+def path_of(text: str) -> str:
+    """A path behind `key=` where no setting is looked for: as it is, or in the quotes that a setting would need."""
+    in_quotes = len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
+    return str(value_of(f"path={text}")) if in_quotes else text
+
+
+def setting(key: str, value: str) -> str:
+    """`key=value` that gives this very text, in quotes where the grammar would read it otherwise."""
+    plain = f"{key}={value}"
+    try:
+        if value_of(plain) == value:
+            return plain
+    except RequestError:
+        pass
+    return _quoted(key, value)
+
+
 def _parse(arguments: Sequence[str]) -> list[Override]:
     for argument in arguments:
         if "=" not in argument and not argument.startswith("~"):
@@ -99,6 +121,9 @@ def _parse_one(argument: str) -> Override:
 def _quoting(argument: str, what: str) -> str:
     """How to give a value as it is, for the shell and for Hydra's grammar."""
     key, _, value = argument.partition("=")
+    return f"{what} that belongs to the value needs quotes: {shlex.quote(_quoted(key, value))}"
+
+
+def _quoted(key: str, value: str) -> str:
     escaped = re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + found[2].replace('"', '\\"'), value)
-    quoted = shlex.quote(f'{key}="{escaped}"')
-    return f"{what} that belongs to the value needs quotes: {quoted}"
+    return f'{key}="{escaped}"'

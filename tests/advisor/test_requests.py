@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 
 import pytest
 
 from compressor.advisor.candidates import Candidate, Shape
+from compressor.advisor.earlier import FILE, require_room
 from compressor.advisor.requests import ask, command, of_candidate, own_words, write_recipe
-from compressor.errors import CompressorError, RequestError
+from compressor.config.run import TeacherSettings
+from compressor.errors import ArtifactExistsError, CompressorError, RequestError
 from compressor.request import build
+from compressor.request.overrides import setting
 
 TASK = "task=text-classification"
 
@@ -78,3 +83,36 @@ def test_settings_of_a_stage_that_do_not_exist_are_named() -> None:
 
     with pytest.raises(RequestError, match="unknown key 'epoch' in advise.distill: did you mean 'epochs'"):
         of_candidate(question.request, Candidate(Shape(0, 2, 4), "float32"), question.settings)
+
+
+ODD = ["a (1)", "a,b", "it's", 'say "so"', "a=b", "plain", "1", "null", "two\\", "[x]"]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_folders_of_any_name_come_back_out_of_a_candidates_words(name: str, tmp_path: Path) -> None:
+    """Of the advice's own output, and of a further teacher."""
+    folder, teacher = tmp_path / name, f"/models/{name}"
+    question = ask([TASK, "max_latency_ms=5", setting("output", str(folder))])
+    request = dataclasses.replace(question.request, teacher=TeacherSettings(source="path", path=teacher))
+    question = dataclasses.replace(question, requests=[question.request, request])
+    candidate = Candidate(Shape(1, 4, 4), "dynamic_int8")
+    write_recipe(question, candidate)
+    own = build(own_words(question, candidate), config_dirs=[str(question.folder)])
+    assert (own.output, own.teacher.path) == (folder, teacher)
+
+
+def test_an_advice_for_other_data_is_in_the_way(tmp_path: Path) -> None:
+    question = ask([TASK, "max_latency_ms=5", f"output={tmp_path}"])
+    require_room(question, "aaa")
+    question.folder.mkdir(parents=True)
+    for content in ("{", "{}", "[]", '{"held_out": "bbb"}'):
+        (question.folder / FILE).write_text(content)
+        require_room(question, "aaa")
+    (question.folder / FILE).write_text(json.dumps({"held_out": "aaa", "teacher": question.request.teacher_name}))
+    require_room(question, "aaa")
+    with pytest.raises(ArtifactExistsError, match="holds an advice for other held-out data: add overwrite=true"):
+        require_room(question, "bbb")
+    require_room(dataclasses.replace(question, requests=[dataclasses.replace(question.request, overwrite=True)]), "bbb")
+    (question.folder / FILE).write_text(json.dumps({"held_out": "aaa", "teacher": "another"}))
+    with pytest.raises(ArtifactExistsError, match="holds an advice for the teacher another"):
+        require_room(question, "aaa")
