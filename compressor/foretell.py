@@ -38,10 +38,18 @@ _NUMBER_FORMATS = ("quantize", "quantize_weights", "cast")
 def final_config(request: Request, teacher: Mapping[str, Any]) -> dict[str, Any]:
     """The teacher's `config.json` as the stages will leave it; raises `RequestError` for a stage that does not fit."""
     config = dict(teacher)
+    smaller = False  # than is foretold, by what the data decide
     for entry in request.stages:
         entry.spec.check_structure(Structure.from_config(config), entry.key)
         entry.spec.check_task(entry.settings, request.task)
-        config = entry.spec.load_shape()(config, dict(teacher), entry.settings)
+        shape = entry.spec.load_shape()
+        try:
+            config = shape(config, dict(teacher), entry.settings)
+        except RequestError:
+            if not (smaller and getattr(entry.settings, "budget", None)):
+                raise
+            shape({**config, "vocab_size": 1}, dict(teacher), entry.settings)  # refuses what no vocabulary would allow
+        smaller = smaller or getattr(entry.settings, "size_is_found", False)
     return config
 
 

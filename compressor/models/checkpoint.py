@@ -18,7 +18,7 @@ from torch import nn
 from compressor.config.run import LABEL_TASKS, TEXT_TASKS
 from compressor.errors import CheckpointError, StorageError
 from compressor.models.config_file import CONFIG, head_outputs, labels_of, read_config, write_config
-from compressor.models.families import Family, base_model_type, family_of
+from compressor.models.families import FAMILIES, Family, base_model_type, family_of
 from compressor.models.kinds.registry import make, structure_of
 from compressor.models.locate import locate
 from compressor.models.structure import Structure, with_structure
@@ -167,13 +167,14 @@ def config_to_save(model: nn.Module) -> dict[str, Any]:
 
 
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
-    """The fast tokenizer of a checkpoint.
+    """The fast tokenizer of a checkpoint; it gives segment numbers only if the model reads them.
 
     Raises:
         CheckpointError: Its files are missing or damaged, or it has no fast version.
     """
     folder = locate(path)
-    model_type = base_model_type(read_config(folder))
+    described = read_config(folder)
+    model_type = base_model_type(described)
     if not isinstance(model_type, str):
         raise CheckpointError(f"{folder / CONFIG} names no model type.")
     try:
@@ -187,6 +188,10 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
         raise CheckpointError(f"the tokenizer in {folder} cannot be read: {reason}") from error
     if not tokenizer.is_fast:
         raise CheckpointError(f"the tokenizer in {folder} has no fast version: save its tokenizer.json beside it.")
+    family = FAMILIES.get(model_type)
+    if family is not None and not (family.has_token_types and int(described.get("type_vocab_size") or 2) > 1):
+        names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
+        tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = names
     return cast("PreTrainedTokenizerBase", tokenizer)
 
 

@@ -19,6 +19,8 @@ from compressor.models.kinds.length_adaptive import make_length_adaptive
 from compressor.models.locate import hub_name, locate
 from compressor.models.structure import LengthAdaptive, Structure
 from compressor.tasks import Task, make_task
+from compressor.tasks.examples import TextExample
+from compressor.training.batches import collate
 from tests.models.conftest import TASK_NAMES, largest_difference, make_inputs, make_model
 from tests.stages.distill.conftest import WORDS, make_checkpoint, make_tokenizer, model_config, tiny_task
 
@@ -403,3 +405,24 @@ def test_a_hub_name_is_told_from_a_local_folder(tmp_path: Path) -> None:
     assert hub_name("org/model") == "org/model"
     assert hub_name(str(tmp_path)) is None
     assert hub_name(None) is None
+
+
+@pytest.mark.parametrize("kinds", [2, 1])
+@torch.no_grad()
+def test_segments_are_given_to_models_that_read_them_alone(model_type: str, kinds: int, tmp_path: Path) -> None:
+    """DistilBERT has none, whatever tokenizer lies beside it (the Trainer drops the column); others may have one."""
+    task = tiny_task("text-classification")
+    config = {**model_config(model_type, 2, 32, 4), "type_vocab_size": kinds}
+    assert "token_type_ids" in make_tokenizer(WORDS).model_input_names
+    checkpoint.save(checkpoint.build(config, task), make_tokenizer(WORDS), tmp_path / "made")
+
+    tokenizer = checkpoint.load_tokenizer(tmp_path / "made")
+    reads = kinds > 1 and model_type != "distilbert"
+    assert ("token_type_ids" in tokenizer.model_input_names) == reads
+    pairs = [TextExample("the w1", pair="is red", labels=("red",))]
+    inputs, _ = collate(task.features(pairs, tokenizer, labelled=True), tokenizer, task)
+    assert ("token_type_ids" in inputs) == reads and checkpoint.load(tmp_path / "made", task)(**inputs).logits.shape
+
+    tokenizer.save_pretrained(tmp_path / "kept")
+    kept = transformers.AutoTokenizer.from_pretrained(tmp_path / "kept")
+    assert ("token_type_ids" in kept("the w1", "is red")) == reads

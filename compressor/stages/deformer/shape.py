@@ -18,6 +18,9 @@ from compressor.tasks.examples import QuestionExample
 if TYPE_CHECKING:
     from compressor.data.splits import Splits
 
+_LEAST = 3
+"""Positions that a text of one word takes: of its marks and its word."""
+
 
 def shape(config: dict[str, Any], teacher: dict[str, Any], settings: DeformerSettings) -> dict[str, Any]:
     """What `config.json` will say after the stage, but for the separator's id.
@@ -43,8 +46,11 @@ def structure_of(config: Mapping[str, Any], settings: DeformerSettings) -> Split
             f"deformer: {layers} of the model's {total} layers cannot keep the texts apart: give at least 1, and leave "
             "at least one that sees both."
         )
-    if start >= longest:
-        raise RequestError(f"deformer: second_position = {start} is not possible: the model has {longest} positions.")
+    if not _LEAST <= start <= longest - _LEAST:
+        raise RequestError(
+            f"deformer: second_position = {start} is not possible: the model has {longest} positions, and each text "
+            f"needs {_LEAST} of them at least."
+        )
     return SplitLayers(layers=layers, second_position=start)
 
 

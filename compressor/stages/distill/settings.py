@@ -106,6 +106,16 @@ class DistillSettings(TrainingSettings):
             )
         if not any(self.weights().values()):
             raise RequestError(f"distill: every loss has the weight 0; set one of {', '.join(LOSSES)}.")
+        readers = {
+            "layer_map": ("auto", ("hidden", "attention")),
+            "teacher_layer": ("last", ("minilm", "relations")),
+            "relation_heads": (None, ("relations",)),
+        }
+        for name, (default, losses) in readers.items():
+            if getattr(self, name) != default and not any(getattr(self, loss) for loss in losses):
+                raise RequestError(
+                    f"distill: {name} would have no effect: {' and '.join(losses)}, which read it, have the weight 0."
+                )
 
     def new_student(self) -> StudentSettings | None:
         """The shape of a new student, or None for the checkpoint of the stage before."""

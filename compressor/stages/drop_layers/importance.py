@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -22,17 +23,20 @@ Judge = Callable[[Sequence[int]], Sequence[float]]
 """Scores of the given layers (indices from 0), as if the model had no others."""
 
 
-def most_important(judge: Judge, layers: int, count: int, *, one_by_one: bool) -> list[int]:
+def most_important(judge: Judge, layers: int, count: int, *, one_by_one: bool, apart: int = 0) -> list[int]:
     """Indices of the `count` layers that stay, in order.
 
     With `one_by_one` the least important layer goes and the others are judged anew, as often as needed: of two layers
-    that do the same work the model misses neither as long as both are there.
+    that do the same work the model misses neither as long as both are there. `apart`: how many of the layers, from the
+    bottom, keep two texts apart (0: none); the best of them and the best of the others stay in any case.
     """
     left = list(range(layers))
-    if not one_by_one:
-        return best(judge(left), count)
     while len(left) > count:
-        left = [left[place] for place in best(judge(left), len(left) - 1)]
+        scores = list(judge(left))
+        for half in (range(apart), range(apart, layers)) if apart else ():
+            places = [place for place, layer in enumerate(left) if layer in half]
+            scores[max(places, key=scores.__getitem__)] = math.inf
+        left = [left[place] for place in best(scores, len(left) - 1 if one_by_one else count)]
     return left
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from compressor.config.schema import Count, Whole, settings
+from compressor.errors import RequestError
 
 Pattern = Literal["every_other", "first", "last", "both_ends", "importance"]
 
@@ -18,6 +19,20 @@ class DropLayersSettings:
     importance: Literal["cosine", "loss"] = "cosine"  # how far a layer turns its input, or what leaving it out costs
     one_by_one: bool = True  # judge the others anew after each layer that goes; false: all at once, which costs less
     samples: Count = 256  # training examples that `keep: importance` is measured on
+
+    def __post_init__(self) -> None:
+        """Refuse settings of a measurement that is not made."""
+        asked = {
+            "importance": self.importance != "cosine",
+            "one_by_one": not self.one_by_one,
+            "samples": self.samples != 256,
+        }
+        unread = [name for name, given in asked.items() if given]
+        if self.keep != "importance" and unread:
+            raise RequestError(
+                f"drop_layers: {' and '.join(unread)} would have no effect: the layers are chosen by their place. Add "
+                "keep: importance, or leave it out."
+            )
 
     def reads(self) -> tuple[str, ...]:
         """The data parts that the result depends on."""

@@ -12,7 +12,9 @@ from compressor.stages.drop_layers.settings import DropLayersSettings
 
 
 def shape(config: dict[str, Any], teacher: dict[str, Any], settings: DropLayersSettings) -> dict[str, Any]:
-    """What `config.json` will say after the stage; with `keep: importance` as if the layers were evenly spaced.
+    """What `config.json` will say after the stage.
+
+    With `keep: importance` as if the layers were evenly spaced; one of those that keep two texts apart is among them.
 
     Raises:
         RequestError: The model cannot keep these layers, has exits where importance is measured, or none that it could
@@ -20,8 +22,11 @@ def shape(config: dict[str, Any], teacher: dict[str, Any], settings: DropLayersS
     """
     family = family_of(config)
     kept = kept_layers(settings, family.layer_count(config))
+    before = Structure.from_config(config)
+    if settings.keep == "importance" and before.split_layers is not None:
+        kept = _of_both(kept, before.split_layers.layers)
     changed = {**config, family.layers_key: len(kept)}
-    structure = Structure.from_config(config).with_layers(kept)
+    structure = before.with_layers(kept)
     if settings.keep == "importance" and structure.adaptive_depth is not None:
         raise RequestError(
             "drop_layers: `keep: importance` asks the last layer alone and cannot judge a model with exits: put "
@@ -37,3 +42,8 @@ def shape(config: dict[str, Any], teacher: dict[str, Any], settings: DropLayersS
             "deformer), and at least one must, and one must see both: keep others, or put deformer behind."
         )
     return with_structure(changed, structure)
+
+
+def _of_both(kept: list[int], apart: int) -> list[int]:
+    """The layers with at least one of the `apart` lowest, where several stay; the last one is above in any case."""
+    return [apart - 1, *kept[1:]] if len(kept) > 1 and kept[0] >= apart else kept

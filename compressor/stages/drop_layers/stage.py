@@ -6,7 +6,6 @@ the structure that count layers (`length_adaptive.keep`) lose those of the dropp
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
@@ -43,7 +42,7 @@ def run(checkpoint: Checkpoint, settings: DropLayersSettings, context: StageCont
     model = checkpoints.load(checkpoint.path, context.task, new_head=not _needs_head(settings))
     if settings.keep == "importance":
         kept = important_layers(model, settings, context, checkpoint, len(kept))
-        settings = dataclasses.replace(settings, keep=kept, layers=None)
+        settings = DropLayersSettings(keep=[*kept])
     smaller = {**shape(config, {}, settings), "dtype": "float32"}
     smaller.pop("torch_dtype", None)
     shared = Structure.from_config(config).shared_layers
@@ -65,7 +64,9 @@ def important_layers(
         return loss_without(model, batches, context.task, left)
 
     layers = len(family_of_model(model).layers_of(model))
-    return most_important(judge, layers, count, one_by_one=settings.one_by_one)
+    split = Structure.from_config(checkpoints.read_config(checkpoint.path)).split_layers
+    apart = split.layers if split else 0
+    return most_important(judge, layers, count, one_by_one=settings.one_by_one, apart=apart)
 
 
 def _needs_head(settings: DropLayersSettings) -> bool:

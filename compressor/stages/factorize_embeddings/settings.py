@@ -30,6 +30,10 @@ class FactorizeEmbeddingsSettings:
             )
         if self.ratio == 1:
             raise RequestError("factorize_embeddings: at ratio 1 the factors are as large as the table: give less.")
+        if self.energy == 1:
+            raise RequestError(
+                "factorize_embeddings: energy 1 keeps all of the table, in factors that are larger: give less."
+            )
 
     @property
     def size_is_found(self) -> bool:

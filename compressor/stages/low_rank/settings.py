@@ -30,6 +30,8 @@ class LowRankSettings:
             raise RequestError(f"low_rank: give one of {', '.join(RULES)}, not {' and '.join(given) or 'none'}.")
         if self.ratio == 1:
             raise RequestError("low_rank: at ratio 1 the factors are as large as the matrices: give less.")
+        if self.energy == 1:
+            raise RequestError("low_rank: energy 1 keeps all of every matrix, in factors that are larger: give less.")
 
     @property
     def size_is_found(self) -> bool:

@@ -25,11 +25,18 @@ class PruneWidthsSettings:
     minimum_heads: Count = 1  # that every layer keeps where the ranking is one
 
     def __post_init__(self) -> None:
-        """Refuse a stage that would leave everything as it is."""
+        """Refuse a stage that asks for nothing to be left out, and one ranking where every number is given."""
         if self.heads == self.feed_forward == self.hidden == 1.0:
             raise RequestError(
                 "prune_widths: all heads, feed_forward units and hidden dimensions stay; set one of `heads`, "
                 "`feed_forward`, `hidden` below 1."
+            )
+
+        ranked = [wish for wish in (self.heads, self.feed_forward) if not isinstance(wish, list) and wish != 1.0]
+        if self.uneven and not ranked:
+            raise RequestError(
+                "prune_widths: `uneven` ranks the heads or units of all layers together, and neither is given as a "
+                "fraction below 1: leave it out."
             )
 
     def reads(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from compressor.stages.prune_widths.targets import Targets, present, spread, tar
 
 
 def shape(config: dict[str, Any], teacher: dict[str, Any], settings: PruneWidthsSettings) -> dict[str, Any]:
-    """What `config.json` will say after the stage; with `uneven`, how much each layer keeps is only foretold.
+    """What `config.json` will say after the stage; with `uneven`, what each layer keeps is foretold as unlike.
 
     Raises:
         RequestError: The model cannot keep as much, or nothing would be left of it.
@@ -22,7 +22,11 @@ def shape(config: dict[str, Any], teacher: dict[str, Any], settings: PruneWidths
     left = targets(config, settings)
     layers = family_of(config).layer_count(config)
     now = even_widths(config)
-    widths = Widths(heads=spread(left.heads, layers), feed_forward=spread(left.units, layers), head_size=now.head_size)
+    heads, units = spread(left.heads, layers), spread(left.units, layers)
+    if settings.uneven:
+        heads = heads if isinstance(left.heads, list) else _unlike(heads, now.heads[0])
+        units = units if isinstance(left.units, list) else _unlike(units, now.feed_forward[0])
+    widths = Widths(heads=heads, feed_forward=units, head_size=now.head_size)
     changed = with_widths(config, widths)
     if left.hidden != family_of(config).hidden_size(config):
         if Structure.from_config(config).embedding_rank is not None:
@@ -34,6 +38,17 @@ def shape(config: dict[str, Any], teacher: dict[str, Any], settings: PruneWidths
     if settings.uneven:
         changed = with_structure(changed, dataclasses.replace(Structure.from_config(changed), widths=widths))
     return changed
+
+
+def _unlike(numbers: list[int], most: int) -> list[int]:
+    """The same in all, with one moved from the last layer to the first where that can be.
+
+    What needs layers of one width, or a certain width of the last one, is then refused before any work, and not behind
+    a training.
+    """
+    if len(numbers) < 2 or numbers[-1] < 2 or numbers[0] >= most:
+        return numbers
+    return [numbers[0] + 1, *numbers[1:-1], numbers[-1] - 1]
 
 
 def _check_projection(config: dict[str, Any], left: Targets, steps: int) -> None:

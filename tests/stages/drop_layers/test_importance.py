@@ -76,6 +76,16 @@ def test_of_two_layers_that_do_the_same_work_one_stays() -> None:
     assert most_important(judge, 4, 4, one_by_one=True) == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("one_by_one", [False, True])
+@pytest.mark.parametrize(("apart", "kept"), [(0, [2, 3]), (1, [0, 3]), (2, [1, 3]), (3, [2, 3])])
+def test_of_layers_that_keep_two_texts_apart_and_of_the_others_the_best_stays(
+    apart: int, kept: list[int], one_by_one: bool
+) -> None:
+    assert (
+        most_important(lambda left: [float(layer) for layer in left], 4, 2, one_by_one=one_by_one, apart=apart) == kept
+    )
+
+
 @pytest.mark.parametrize("model_type", FAMILY_NAMES)
 @pytest.mark.parametrize("adaptive", [False, True])
 def test_layers_that_are_left_are_judged_as_if_there_were_no_others(

@@ -216,6 +216,7 @@ def test_sizes_are_served_until_another_stage_changes_the_model(name: str) -> No
     config = {**model_config("bert", 4, 32, 4), "elastic": {"widths": [1.0, 0.5], "depths": [1.0]}}
     wishes: dict[str, dict[str, Any]] = {
         "prune_widths": {"heads": 0.5},
+        "dynabert": {"widths": [1.0, 0.5]},
         "low_rank": {"ratio": 0.5},
         "factorize_embeddings": {"ratio": 0.5},
         "adaptive_depth": {"method": "deebert"},

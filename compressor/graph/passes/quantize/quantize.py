@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 from pathlib import Path
 from typing import Any, cast
@@ -73,7 +72,7 @@ def _sizes(source: Path, target: Path) -> dict[str, Any]:
 def _quantize(
     model: onnx.ModelProto, target: Path, scheme: Scheme, settings: QuantizeSettings, context: PassContext
 ) -> dict[str, Any]:
-    notes: dict[str, Any] = {"scheme": dataclasses.asdict(scheme)}
+    notes: dict[str, Any] = {"scheme": scheme.notes()}
     dynamic = scheme.mode == "dynamic"  # it alone reaches into If, into the fused operator Attention, and into LSTM
     op_types = [kind for kind in settings.op_types if dynamic or kind not in ("Attention", "LSTM")]
     chosen, left = choose_products(model, settings, op_types=op_types, in_bodies=dynamic)

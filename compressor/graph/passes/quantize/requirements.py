@@ -10,20 +10,13 @@ from compressor.graph.passes.quantize.settings import QuantizeSettings
 
 def check_trained(settings: QuantizeSettings, device: DeviceProfile) -> None:
     """Raise `RequestError` for settings that the training has settled, or a device that wants other ranges."""
-    asked = {
-        "mode": settings.mode != "auto",
-        "backend": settings.backend != "auto",
-        "max_drop": settings.max_drop is not None,
-        "exclude": bool(settings.exclude),
-        "smooth": settings.smooth == "on",
-        **dict.fromkeys(settings.chosen_ranges(), True),
-    }
-    for name, given in asked.items():
-        if given:
-            raise RequestError(
-                f"quantize: {name} cannot be set for a model that the stage qat trained for int8: which products are "
-                "int8, and in which ranges, is learned. Leave it out."
-            )
+    free = ("embeddings", "layout") if settings.smooth == "on" else ("embeddings", "layout", "smooth")
+    settled = [name for name in settings.given() if name not in free]
+    if settled:
+        raise RequestError(
+            f"quantize: {settled[0]} cannot be set for a model that the stage qat trained for int8: which products are "
+            "int8, and in which ranges, is learned. Leave it out."
+        )
     scheme = resolve(settings, device)
     if scheme.layout == "qdq" and (scheme.activation_symmetric or scheme.activation_signed):
         if not device.number_format.endswith("int8"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 from compressor.config.device import DeviceProfile
 from compressor.errors import RequestError
@@ -22,6 +22,12 @@ class Scheme:
     activation_symmetric: bool
     weight_type: Literal["int8", "uint8"]
     layout: Literal["qdq", "integer"]  # static: Q/DQ pairs (TensorRT, OpenVINO), or integer products (CPU provider)
+
+    def notes(self) -> dict[str, Any]:
+        """What of it is true of the graph: nothing that is not looked at."""
+        of_dynamic = ["activation_signed", "activation_symmetric", "layout"] if self.mode == "dynamic" else []
+        unread = ["activation_signed"] if self.backend == "nncf" else of_dynamic
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in unread}
 
 
 def resolve(settings: QuantizeSettings, device: DeviceProfile) -> Scheme:

@@ -57,10 +57,11 @@ class QuantizeSettings:
     smooth: Literal["auto", "on", "off"] = "auto"  # loud channels of activations; auto: where there is calibration data
     max_drop: NonNegative | None = None  # nncf: points that int8 may lose; products go back to float until it holds
 
-    def chosen_ranges(self) -> list[str]:
-        """Which settings of static ranges are given, as others than the default."""
+    def given(self) -> list[str]:
+        """Which settings are others than the default, in their order."""
         default = type(self)()
-        return [name for name in ("calibration", "percentile") if getattr(self, name) != getattr(default, name)]
+        names = [field.name for field in dataclasses.fields(self)]
+        return [name for name in names if getattr(self, name) != getattr(default, name)]
 
     def chosen_backend(self) -> Literal["onnxruntime", "nncf"]:
         """The backend, where auto leaves it open: the one that can bound the drop, if a bound is given."""

@@ -42,7 +42,18 @@ def finish_trained(
     """
     check_trained(settings, context.device)
     wanted = integer_products(model)
-    notes: dict[str, Any] = {"scheme": {**dataclasses.asdict(scheme), "mode": "trained"}}
+    trained = Structure.from_config(read_config(context.checkpoint.path)).quantizers
+    bits = trained.weight_bits if trained is not None else 8
+    learned = dataclasses.replace(
+        scheme,
+        mode="static",
+        per_channel=True,
+        reduce_range=bits < 8,
+        activation_signed=False,
+        activation_symmetric=False,
+        weight_type="int8",
+    )
+    notes: dict[str, Any] = {"scheme": {**learned.notes(), "mode": "trained"}}
     if settings.embeddings != "keep":
         notes["embeddings"] = quantize_embeddings(model, settings.embeddings)
         require_embeddings("quantize", settings.embeddings, notes["embeddings"])
@@ -51,8 +62,7 @@ def finish_trained(
         if replaced != wanted:
             raise PassError(f"quantize: {replaced} of {wanted} trained products became int8: report the graph.")
     save(model, target)
-    trained = Structure.from_config(read_config(context.checkpoint.path)).quantizers
-    if scheme.reduce_range and trained is not None and trained.weight_bits == 8:
+    if scheme.reduce_range and bits == 8:
         context.progress.line(
             "quantize: this device has no VNNI, and int8 products of 8-bit weights can overflow there: train with "
             "weight_bits: 7 in the stage qat."

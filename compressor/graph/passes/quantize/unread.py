@@ -7,21 +7,32 @@ from compressor.errors import RequestError
 from compressor.graph.passes.quantize.scheme import Scheme, resolve
 from compressor.graph.passes.quantize.settings import QuantizeSettings
 
+_RANGES = ("calibration", "percentile")
+_ACTIVATIONS = ("activation_signed", "activation_symmetric")
+_OF_INT8 = (
+    *_RANGES, *_ACTIVATIONS, "per_channel", "reduce_range", "weight_type", "embeddings", "op_types", "exclude",
+    "layout", "smooth",
+)  # fmt: skip
+
 
 def check_unread(settings: QuantizeSettings, device: DeviceProfile) -> None:
     """Raise `RequestError` for a setting without effect on this device, of a model that was not trained for int8."""
     scheme = resolve(settings, device)
-    ranges = settings.chosen_ranges()
-    of_int8 = {
-        "embeddings": settings.embeddings in ("int8", "int4"),
-        "smooth": settings.smooth == "on",
-        "exclude": bool(settings.exclude),
-    }
-    unread = ranges if scheme.mode != "static" or scheme.backend == "nncf" else []
-    if scheme.mode in ("float16", "none"):
-        unread = [*(name for name, asked in of_int8.items() if asked), *ranges]
+    asked_nothing = {"embeddings": settings.embeddings == "keep", "smooth": settings.smooth == "off"}
+    unread = [name for name in settings.given() if name in _unread(scheme, settings) and not asked_nothing.get(name)]
     if unread:
         raise RequestError(f"quantize: {unread[0]} would have no effect: {_reason(scheme, device)}")
+
+
+def _unread(scheme: Scheme, settings: QuantizeSettings) -> tuple[str, ...]:
+    """Settings that a quantization like this does not look at."""
+    if scheme.mode in ("float16", "none"):
+        return _OF_INT8
+    if scheme.mode == "dynamic":
+        return (*_RANGES, *_ACTIVATIONS, "layout", *(("samples",) if settings.smooth == "off" else ()))
+    if scheme.backend == "nncf":
+        return (*_RANGES, "activation_signed")
+    return () if settings.calibration == "percentile" else ("percentile",)
 
 
 def _reason(scheme: Scheme, device: DeviceProfile) -> str:
@@ -29,6 +40,8 @@ def _reason(scheme: Scheme, device: DeviceProfile) -> str:
         return "NNCF chooses ranges by itself. Leave it out, or use backend: onnxruntime."
     if scheme.mode == "dynamic":
         return "dynamic int8 finds its ranges in each run. Leave it out, or use mode: static."
+    if scheme.mode == "static":
+        return "it belongs to calibration: percentile. Leave one of them out."
     return (
         f"the device '{device.name}' is fast at {device.number_format}, and the graph is not made int8 for it. Leave "
         "it out, or choose mode: dynamic or static."
