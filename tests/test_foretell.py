@@ -186,7 +186,7 @@ def test_what_a_training_for_int8_has_settled(word: str, tmp_path: Path) -> None
     "words",
     [
         ["mode=dynamic", "layout=qdq"], ["mode=dynamic", "activation_symmetric=true"],
-        ["mode=dynamic", "smooth='off'", "samples=3"], ["mode=static", "calibration=minmax", "percentile=99.9"],
+        ["mode=static", "calibration=minmax", "percentile=99.9"],
         ["backend=nncf", "activation_signed=true"],
     ],
     ids=str,

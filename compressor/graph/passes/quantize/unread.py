@@ -29,7 +29,7 @@ def _unread(scheme: Scheme, settings: QuantizeSettings) -> tuple[str, ...]:
     if scheme.mode in ("float16", "none"):
         return _OF_INT8
     if scheme.mode == "dynamic":
-        return (*_RANGES, *_ACTIVATIONS, "layout", *(("samples",) if settings.smooth == "off" else ()))
+        return (*_RANGES, *_ACTIVATIONS, "layout")
     if scheme.backend == "nncf":
         return (*_RANGES, "activation_signed")
     return () if settings.calibration == "percentile" else ("percentile",)
