@@ -114,7 +114,10 @@ TINIER = ("prune_vocabulary", "coverage=0.9")
     ("entries", "message"),
     [
         ([UNEVEN, ("finetune", ""), ("share_layers", "")], "layers 0 and 1 are of different widths"),
-        ([UNEVEN, ("distill", "relations=1 logits=0 relation_heads=16")], "relation_heads 16 does not divide"),
+        (
+            [UNEVEN, ("distill", "relations=1 logits=0 relation_heads=16")],
+            r"relation_heads 16 does not divide the student's width 12 \(layers of unlike widths: ",
+        ),
         ([TINIER, ("low_rank", "budget=10 weighting=none")], "a budget of 10 parameters is not possible"),
         ([("low_rank", "budget=40000 weighting=none")], "a budget of 40000 parameters is not possible"),
         ([("deformer", "layers=2 second_position=2")], "second_position = 2 is not possible: .* each text needs 3"),
@@ -132,7 +135,7 @@ TINIER = ("prune_vocabulary", "coverage=0.9")
     ids=str,
 )
 def test_what_a_stage_before_makes_impossible(entries: list[Any], message: str, tmp_path: Path) -> None:
-    large = {"vocab_size": 2000, "num_hidden_layers": 4, "hidden_size": 32, "num_attention_heads": 4}
+    large = {"vocab_size": 2000, "num_hidden_layers": 4, "hidden_size": 32, "num_attention_heads": 8}
     with pytest.raises(RequestError, match=message):
         refuse("int8", tmp_path, "device=x86_avx512", "task=text-classification", *stages(*entries), **large)
 
@@ -142,13 +145,15 @@ def test_what_a_stage_before_makes_impossible(entries: list[Any], message: str, 
     [
         [TINIER, ("low_rank", "budget=40000 weighting=none")],  # possible with few enough word pieces
         [("deformer", "layers=1"), ("drop_layers", "keep=importance layers=2")],
+        [UNEVEN, ("prune_widths", "heads=0.3")],
+        [("prune_widths", "heads=0.5 uneven=true minimum_heads=4"), ("share_layers", "")],  # it leaves four in each
         [("deformer", "layers=3"), ("drop_layers", "keep=importance layers=2")],
         [("dynabert", "widths=[1.0,0.5]"), ("dynabert", "widths=[1.0,0.5] depths=[1.0,0.5]")],
     ],
     ids=str,
 )
 def test_what_a_stage_before_leaves_possible(entries: list[Any], tmp_path: Path) -> None:
-    large = {"vocab_size": 2000, "num_hidden_layers": 4, "hidden_size": 32, "num_attention_heads": 4}
+    large = {"vocab_size": 2000, "num_hidden_layers": 4, "hidden_size": 32, "num_attention_heads": 8}
     refuse("int8", tmp_path, "device=x86_avx512", "task=text-classification", *stages(*entries), **large)
 
 
@@ -159,6 +164,7 @@ def test_what_a_stage_before_leaves_possible(entries: list[Any], tmp_path: Path)
         (("drop_layers", "one_by_one=false samples=8"), "one_by_one and samples would have no effect"),
         (("distill", "layer_map=[9,9]"), "layer_map would have no effect: hidden and attention"),
         (("distill", "relation_heads=7"), "relation_heads would have no effect: relations"),
+        (("squeeze", "teacher_layer=1"), "teacher_layer would have no effect"),
         (("distill", "teacher_layer=1"), "teacher_layer would have no effect: minilm and relations"),
         (("prune_widths", "heads=[2,2] uneven=true"), "`uneven` ranks the heads or units of all layers together"),
         (("low_rank", "energy=1"), "energy 1 keeps all of every matrix"),

@@ -105,7 +105,7 @@ def test_figures_taken_anew_are_a_run_that_report_gathers(
     assert [line["measured"] for line in lines] == ["on the device", "other machine"]
 
     assert main([*words, 'output="a (1)"']) == 0 and (tmp_path / "a (1)" / "manifest.json").is_file()
-    assert main(["report", "anew", 'output="a (1)/all.html"']) == 2 and not Path("report.html").exists()
+    assert main(["report", "anew", 'output="b (1).html"']) == 0 and Path("b (1).html").is_file()
     assert main([*words, "output=anew"]) == 2
     assert "anew holds figures already: overwrite=true replaces them" in capsys.readouterr().err
     assert main([*words, "output=anew", "overwrite=true"]) == 0

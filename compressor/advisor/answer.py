@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from compressor.advisor.earlier import FILE
+from compressor.advisor.earlier import FILE, teacher_id
 from compressor.advisor.finals import Final
 from compressor.advisor.halving import Point, front
 from compressor.advisor.limits import Closest, Limit
@@ -169,6 +169,7 @@ class Advice:
             "data": request.data_name,
             "held_out": self.held_out,
             "teacher": request.teacher_name,
+            "teacher_id": teacher_id(request),
             "device": request.device.name,
             "goal": question.goal,
             "limits": {limit.name: limit.value for limit in self.limits},

@@ -43,6 +43,7 @@ _TIMES = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _LATEST_S = 1e11
 """No moment is later; larger numbers count in a smaller unit."""
 _DAY_S = 86400.0
+_DAY = re.compile(r"\d{4}[-/]\d\d?[-/]\d\d?")
 
 
 @dataclass(frozen=True)
@@ -189,14 +190,27 @@ def _sample(
             raise DataError(f"{where}: the {kind} {text!r} is not a number.")
         return value * unit
 
-    when = text_in("time")
-    if "date" in columns:
-        date = text_in("date")
-        when = date if ":" in date else f"{date} {when}"
+    when = _joined(text_in("date"), text_in("time")) if "date" in columns else text_in("time")
     moment = _moment(when, columns["time"][1], where, near)
     if not 0 <= moment < _LATEST_S:
         raise DataError(f"{where}: the time {when!r} is no moment since 1970.")
     return moment, number("power") if "power" in columns else number("voltage") * number("current")
+
+
+def _joined(date: str, when: str) -> str:
+    """Of two columns the one that is a moment by itself, else both: a day, and the time in it."""
+    if ":" in date or _number(date):
+        return date
+    alone = not _DAY.fullmatch(date) or _DAY.match(when) or _number(when) > _DAY_S
+    return when if alone else f"{date} {when}"
+
+
+def _number(text: str) -> float:
+    """0 where it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
 
 
 def _moment(text: str, unit: float, where: str, near: float | None) -> float:

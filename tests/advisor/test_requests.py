@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from compressor.advisor.candidates import Candidate, Shape
-from compressor.advisor.earlier import FILE, require_room
+from compressor.advisor.earlier import FILE, require_room, teacher_id
 from compressor.advisor.requests import ask, command, of_candidate, own_words, write_recipe
 from compressor.config.run import TeacherSettings
 from compressor.errors import ArtifactExistsError, CompressorError, RequestError
@@ -108,11 +108,19 @@ def test_an_advice_for_other_data_is_in_the_way(tmp_path: Path) -> None:
     for content in ("{", "{}", "[]", '{"held_out": "bbb"}'):
         (question.folder / FILE).write_text(content)
         require_room(question, "aaa")
-    (question.folder / FILE).write_text(json.dumps({"held_out": "aaa", "teacher": question.request.teacher_name}))
+    known = {"held_out": "aaa", "teacher": "demo", "teacher_id": teacher_id(question.request)}
+    (question.folder / FILE).write_text(json.dumps(known))
     require_room(question, "aaa")
     with pytest.raises(ArtifactExistsError, match="holds an advice for other held-out data: add overwrite=true"):
         require_room(question, "bbb")
     require_room(dataclasses.replace(question, requests=[dataclasses.replace(question.request, overwrite=True)]), "bbb")
-    (question.folder / FILE).write_text(json.dumps({"held_out": "aaa", "teacher": "another"}))
+    (question.folder / FILE).write_text(json.dumps(known | {"teacher": "another", "teacher_id": "x"}))
     with pytest.raises(ArtifactExistsError, match="holds an advice for the teacher another"):
         require_room(question, "aaa")
+
+
+def test_one_teacher_is_one_however_its_folder_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = ["my-bert", "./my-bert", str(tmp_path / "my-bert"), "other"]
+    ids = [teacher_id(ask([TASK, "max_latency_ms=5", f"teacher.path={name}"]).request) for name in names]
+    assert len(set(ids[:3])) == 1 and ids[3] != ids[0]

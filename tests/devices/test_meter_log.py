@@ -51,6 +51,9 @@ def test_an_ina219_log_with_times_of_day_and_milliwatts() -> None:
         "date,volts,amps\n{iso_slash},5.0,{a}\n",
         "Date,Time,Current (mA),Voltage (V)\n{day},{clock},{ma},5.0\n",
         "Date,Time,Current (mA),Voltage (V)\n{iso},7,{ma},5.0\n",
+        "timestamp,date,power_mW\n{t},{day},{mw}\n",
+        "timestamp,date,power_mW\n{iso},{day},{mw}\n",
+        "Date,Time,power_mW\n{t},{clock},{mw}\n",
         "time,power_mW\n{t_ns},{mw}\n",
         "time,power_mW\n{t_us},{mw}\n",
         "time_us,power_mW\n{t_us},{mw}\n",
@@ -83,6 +86,11 @@ def test_columns_and_units_by_their_names(text: str, tmp_path: Path) -> None:
     log = meter_log.read(tmp_path / "log.csv")
     np.testing.assert_allclose(log.watts, np.arange(11) + 1)
     assert log.joules(START + 2.5, START + 7.5) == pytest.approx(5 * 6)
+
+
+def test_a_day_that_is_not_understood_is_not_needed(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("Time,Date,power_W\n10:00:00,14/03/2025,2\n10:00:01,14/03/2025,2\n")
+    assert meter_log.read(tmp_path / "log.csv", near=START + 5).seconds[0] == START
 
 
 def test_midnight_between_the_log_and_the_run(tmp_path: Path) -> None:

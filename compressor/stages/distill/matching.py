@@ -68,10 +68,13 @@ def match(settings: DistillSettings, student: Shape, teacher: Shape) -> Matching
         )
     relation_heads = settings.relation_heads or (teacher.heads[source - 1] if teacher.layers else 1)
     if "relations" in weights:
+        unlike = student.attention
         for who, width in (("student", student.attention[-1]), ("teacher", teacher.attention[source - 1])):
             if width % relation_heads:
                 raise RequestError(
-                    f"distill: relation_heads {relation_heads} does not divide the {who}'s width {width}."
+                    f"distill: relation_heads {relation_heads} does not divide the {who}'s width {width}"
+                    + (f" (layers of unlike widths: {unlike})." if len(set(unlike)) > 1 else ".")
+                    + " Give relation_heads that divide the width of one head: then they divide any number of heads."
                 )
     return Matching(
         weights=weights,

@@ -106,6 +106,10 @@ class DistillSettings(TrainingSettings):
             )
         if not any(self.weights().values()):
             raise RequestError(f"distill: every loss has the weight 0; set one of {', '.join(LOSSES)}.")
+        self.refuse_unread()
+
+    def refuse_unread(self) -> None:
+        """Refuse settings of losses that are switched off."""
         readers = {
             "layer_map": ("auto", ("hidden", "attention")),
             "teacher_layer": ("last", ("minilm", "relations")),

@@ -24,8 +24,8 @@ def shape(config: dict[str, Any], teacher: dict[str, Any], settings: PruneWidths
     now = even_widths(config)
     heads, units = spread(left.heads, layers), spread(left.units, layers)
     if settings.uneven:
-        heads = heads if isinstance(left.heads, list) else _unlike(heads, now.heads[0])
-        units = units if isinstance(left.units, list) else _unlike(units, now.feed_forward[0])
+        heads = heads if isinstance(left.heads, list) else _unlike(heads, now.heads[0], settings.minimum_heads)
+        units = units if isinstance(left.units, list) else _unlike(units, now.feed_forward[0], settings.multiple_of)
     widths = Widths(heads=heads, feed_forward=units, head_size=now.head_size)
     changed = with_widths(config, widths)
     if left.hidden != family_of(config).hidden_size(config):
@@ -40,13 +40,13 @@ def shape(config: dict[str, Any], teacher: dict[str, Any], settings: PruneWidths
     return changed
 
 
-def _unlike(numbers: list[int], most: int) -> list[int]:
+def _unlike(numbers: list[int], most: int, least: int) -> list[int]:
     """The same in all, with one moved from the last layer to the first where that can be.
 
     What needs layers of one width, or a certain width of the last one, is then refused before any work, and not behind
-    a training.
+    a training. Not where the last layer would have fewer than `least` or two: what else can be cut of it is not known.
     """
-    if len(numbers) < 2 or numbers[-1] < 2 or numbers[0] >= most:
+    if len(numbers) < 2 or numbers[-1] <= max(least, 2) or numbers[0] >= most:
         return numbers
     return [numbers[0] + 1, *numbers[1:-1], numbers[-1] - 1]
 

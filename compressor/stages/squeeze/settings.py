@@ -34,3 +34,4 @@ class SqueezeSettings(DistillSettings):
             )
         if not any(self.weights().values()):
             raise RequestError("squeeze: every loss has the weight 0, so that nothing would be learned.")
+        self.refuse_unread()

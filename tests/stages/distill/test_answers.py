@@ -217,6 +217,16 @@ def test_what_contradicts_itself(tmp_path: Path) -> None:
         stage.run(teacher, settings(teachers=[str(other.path)]), make_context(tmp_path, task, teacher))
 
 
+@pytest.mark.parametrize("families", [("bert", "distilbert"), ("distilbert", "bert")])
+@pytest.mark.parametrize("name", ["text-classification", "token-classification"])
+def test_teachers_of_which_one_reads_no_segments(tmp_path: Path, families: tuple[str, str], name: str) -> None:
+    """Both have the same word pieces; what a family does not read is left out, or read by its own tokenizer."""
+    task = tiny_task(name)
+    first, second = (make_checkpoint(tmp_path / family, task, family) for family in families)
+    context = make_context(tmp_path, task, first)
+    stage.run(first, settings(teachers=[str(second.path)], student={"layers": 1}), context)
+
+
 @pytest.mark.parametrize("name", TASKS)
 def test_what_a_distillation_is_given_is_looked_at_before_any_work(tmp_path: Path, name: str) -> None:
     task = tiny_task(name)

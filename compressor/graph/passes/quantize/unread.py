@@ -21,7 +21,10 @@ def check_unread(settings: QuantizeSettings, device: DeviceProfile) -> None:
     asked_nothing = {"embeddings": settings.embeddings == "keep", "smooth": settings.smooth == "off"}
     unread = [name for name in settings.given() if name in _unread(scheme, settings) and not asked_nothing.get(name)]
     if unread:
-        raise RequestError(f"quantize: {unread[0]} would have no effect: {_reason(scheme, device)}")
+        reason = _reason(scheme, device)
+        if unread[0] == "layout" and scheme.mode == "dynamic":
+            reason = "it belongs to mode: static. Leave one of them out."
+        raise RequestError(f"quantize: {unread[0]} would have no effect: {reason}")
 
 
 def _unread(scheme: Scheme, settings: QuantizeSettings) -> tuple[str, ...]:
