@@ -256,10 +256,9 @@ class Advice:
         if wrong:
             values, how = member.price.values(), member.price.how
             said = [limit.said(values[limit.name] or 0.0) for limit in wrong]
-            device = "" if how == "measured" else ", as smaller ones do not"
+            like = "" if how == "measured" else ", as smaller ones do not"
             reasons = [
-                f"{text}{device}" if limit.of_device else f"{how} {text}"
-                for limit, text in zip(wrong, said, strict=True)
+                f"{text}{like}" if limit.of_device else f"{how} {text}" for limit, text in zip(wrong, said, strict=True)
             ]
             return "ruled out", "; ".join(reasons)
         if shape in record.failed:

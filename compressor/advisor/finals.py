@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from compressor.advisor.limits import Limit, Values, missed
+from compressor.advisor.limits import Limit, Values, missed, with_device_memory
 from compressor.advisor.prices import Priced, out_of_memory, too_little_mb
 from compressor.advisor.requests import Question, own_words, write_recipe
 from compressor.artifact import manifest as manifests
@@ -102,10 +102,7 @@ def _once(
         return Final(chosen.name, False, None, folder, str(error))
     manifest = manifests.read(folder)
     final = Final(chosen.name, True, manifest, folder)
-    wrong = missed(final.values(), limits)
-    left_mb = too_little_mb(manifest.speed.get("artifact", {}))
-    if left_mb is not None and all(limit.name != "max_memory_mb" for limit in wrong):
-        wrong.append(Limit("max_memory_mb", left_mb, of_device=True))
+    wrong = with_device_memory(missed(final.values(), limits), too_little_mb(manifest.speed.get("artifact", {})))
     reason = "; ".join(limit.said(final.values()[limit.name] or 0.0) for limit in wrong) or refused
     slow = any(limit.name == "max_latency_ms" for limit in wrong)
     doubts = Steadiness.of_run(manifest).beside(fastest_ms).doubts if slow else []

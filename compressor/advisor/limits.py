@@ -94,6 +94,16 @@ def missed(values: Values, limits: Iterable[Limit]) -> list[Limit]:
     return [limit for limit in limits if _misses(limit, values) > 0]
 
 
+def with_device_memory(wrong: Sequence[Limit], left_mb: float | None) -> list[Limit]:
+    """The limits that are missed, with the memory that the device has left where that is too little (None: it is not).
+
+    Once: where a limit on memory that was asked for is missed, that says it.
+    """
+    if left_mb is None or any(limit.name == "max_memory_mb" for limit in wrong):
+        return list(wrong)
+    return [*wrong, Limit("max_memory_mb", left_mb, of_device=True)]
+
+
 def closest(candidates: Mapping[str, Values], limits: Sequence[Limit]) -> Closest | None:
     """Of candidates that all miss something, the one whose worst miss is the smallest; None: there are none.
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from compressor.advisor.candidates import Candidate
 from compressor.advisor.cost_model import CostModel
-from compressor.advisor.limits import Limit, Values
+from compressor.advisor.limits import Limit, Values, with_device_memory
 from compressor.config.device import DeviceProfile
 from compressor.devices.identity import is_this_machine
 from compressor.request import Request
@@ -170,6 +170,4 @@ def ruled_out_by(price: Price, limits: Sequence[Limit], margin: float) -> list[L
         slack = min(allowed, 0.01) if limit.name == "max_size_mb" else allowed
         if value is not None and limit.misses_by(value * (1 - slack)) > 0:
             found.append(limit)
-    if (left := price.too_little_mb) is not None and not any(limit.name == "max_memory_mb" for limit in found):
-        found.append(Limit("max_memory_mb", left, of_device=True))
-    return found
+    return with_device_memory(found, price.too_little_mb)

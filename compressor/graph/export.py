@@ -53,7 +53,7 @@ def export(checkpoint: Checkpoint, task: Task, target: Path, *, opset: int, dial
     family = family_of_model(model)
     target.parent.mkdir(parents=True, exist_ok=True)
     names = ["input_ids", "attention_mask"]
-    if family.has_token_types and getattr(model.config, "type_vocab_size", 0) > 1:
+    if family.reads_segments(getattr(model.config, "type_vocab_size", None)):
         names.append("token_type_ids")
     inputs = {name: dict(_TOKENS) for name in names}
     outputs = {name: dict(_TOKENS) if task.restores_tokens else {0: BATCH} for name in task.output_names}

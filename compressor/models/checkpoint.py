@@ -189,7 +189,7 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     if not tokenizer.is_fast:
         raise CheckpointError(f"the tokenizer in {folder} has no fast version: save its tokenizer.json beside it.")
     family = FAMILIES.get(model_type)
-    if family is not None and not (family.has_token_types and int(described.get("type_vocab_size") or 2) > 1):
+    if family is not None and not family.reads_segments(described.get("type_vocab_size")):
         names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
         tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = names
     return cast("PreTrainedTokenizerBase", tokenizer)

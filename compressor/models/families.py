@@ -92,6 +92,10 @@ class Family:
         projection = getattr(backbone, self.projection, None) if self.projection else None
         return cast("nn.Module", getattr(backbone, self.embeddings) if projection is None else projection)
 
+    def reads_segments(self, kinds: int | None) -> bool:
+        """Whether `token_type_ids` say anything to a model with this `type_vocab_size` (None: two, as is usual)."""
+        return self.has_token_types and (kinds or 2) > 1
+
     def layers_of(self, model: nn.Module) -> nn.ModuleList:
         """The encoder layers of a task model."""
         return cast("nn.ModuleList", attrgetter(self.layers)(self.backbone_of(model)))

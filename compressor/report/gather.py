@@ -77,19 +77,16 @@ def by_data(entries: Sequence[Entry]) -> list[Entry]:
     Another `data.max_dev`, or another file of the same name: metrics on them cannot be compared.
     """
     parts: dict[tuple[str, str], set[str]] = {}
-    for entry in entries:
-        parts.setdefault((entry.task, entry.data), set()).add(_held_out(entry))
+    held_out = [str(entry.manifest.data["fingerprints"]["dev"]) if entry.manifest else "" for entry in entries]
+    for entry, part in zip(entries, held_out, strict=True):
+        if part:  # what has no result yet is of no part
+            parts.setdefault((entry.task, entry.data), set()).add(part)
     return [
-        dataclasses.replace(entry, data=f"{entry.data} ({_held_out(entry)[:6]})")
-        if len(parts[entry.task, entry.data] - {""}) > 1 and _held_out(entry)
+        dataclasses.replace(entry, data=f"{entry.data} ({part[:6]})")
+        if part and len(parts[entry.task, entry.data]) > 1
         else entry
-        for entry in entries
+        for entry, part in zip(entries, held_out, strict=True)
     ]
-
-
-def _held_out(entry: Entry) -> str:
-    """The fingerprint of the data that its metric is of; empty where it is not known."""
-    return str(entry.manifest.data["fingerprints"]["dev"]) if entry.manifest else ""
 
 
 def by_machine(entries: Sequence[Entry]) -> list[Entry]:

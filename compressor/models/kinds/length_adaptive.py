@@ -103,9 +103,9 @@ def make_whole(model: Model, *, restore: bool) -> Model:
 
 
 def whole_inputs(model: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Keyword arguments for a forward pass of any task model at full length, of the inputs that its family takes."""
-    family = family_of_model(model)
-    arguments = {name: value for name, value in inputs.items() if name != "token_type_ids" or family.has_token_types}
+    """Keyword arguments for a forward pass of any task model at full length, of the inputs that it reads."""
+    segments = family_of_model(model).reads_segments(getattr(model.config, "type_vocab_size", None))
+    arguments = {name: value for name, value in inputs.items() if segments or name != "token_type_ids"}
     adaptive: LengthAdaptive | None = getattr(model, "length_adaptive", None)
     if adaptive is not None:
         arguments["keep"] = torch.ones(len(adaptive.keep))

@@ -91,16 +91,10 @@ def all_answers(
         checkpoints.require_head(teacher.path, context.task)
     found = []
     for teacher in teachers:
-        reads, rows, own = tokenizer, features, checkpoints.load_tokenizer(teacher.path)
-        if context.task.restores_tokens:
-            rows = [_read_by(own, row) for row in features]
-        elif own.get_vocab() != tokenizer.get_vocab() or own.model_input_names != tokenizer.model_input_names:
-            reads, rows = own, context.task.features(examples, own, labelled=False)
+        reads, rows = tokenizer, features
+        if not context.task.restores_tokens:
+            own = checkpoints.load_tokenizer(teacher.path)
+            if own.get_vocab() != tokenizer.get_vocab() or own.model_input_names != tokenizer.model_input_names:
+                reads, rows = own, context.task.features(examples, own, labelled=False)
         found.append(answers(teacher, rows, reads, settings, context))
     return found
-
-
-def _read_by(tokenizer: PreTrainedTokenizerBase, row: Feature) -> Feature:
-    """The row without what this tokenizer's model does not read (segments)."""
-    inputs = {name: values for name, values in row.inputs.items() if name in tokenizer.model_input_names}
-    return row if len(inputs) == len(row.inputs) else dataclasses.replace(row, inputs=inputs)

@@ -68,12 +68,15 @@ def match(settings: DistillSettings, student: Shape, teacher: Shape) -> Matching
         )
     relation_heads = settings.relation_heads or (teacher.heads[source - 1] if teacher.layers else 1)
     if "relations" in weights:
-        unlike = student.attention
-        for who, width in (("student", student.attention[-1]), ("teacher", teacher.attention[source - 1])):
+        for who, widths, layer in (
+            ("student", student.attention, student.layers),
+            ("teacher", teacher.attention, source),
+        ):
+            width = widths[layer - 1]
             if width % relation_heads:
                 raise RequestError(
                     f"distill: relation_heads {relation_heads} does not divide the {who}'s width {width}"
-                    + (f" (layers of unlike widths: {unlike})." if len(set(unlike)) > 1 else ".")
+                    + (f" (layers of unlike widths: {widths})." if len(set(widths)) > 1 else ".")
                     + " Give relation_heads that divide the width of one head: then they divide any number of heads."
                 )
     return Matching(

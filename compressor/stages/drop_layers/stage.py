@@ -64,7 +64,7 @@ def important_layers(
         return loss_without(model, batches, context.task, left)
 
     layers = len(family_of_model(model).layers_of(model))
-    split = Structure.from_config(checkpoints.read_config(checkpoint.path)).split_layers
+    split = checkpoints.structure_of(model).split_layers
     apart = split.layers if split else 0
     return most_important(judge, layers, count, one_by_one=settings.one_by_one, apart=apart)
 

@@ -21,10 +21,7 @@ def check_unread(settings: QuantizeSettings, device: DeviceProfile) -> None:
     asked_nothing = {"embeddings": settings.embeddings == "keep", "smooth": settings.smooth == "off"}
     unread = [name for name in settings.given() if name in _unread(scheme, settings) and not asked_nothing.get(name)]
     if unread:
-        reason = _reason(scheme, device)
-        if unread[0] == "layout" and scheme.mode == "dynamic":
-            reason = "it belongs to mode: static. Leave one of them out."
-        raise RequestError(f"quantize: {unread[0]} would have no effect: {reason}")
+        raise RequestError(f"quantize: {unread[0]} would have no effect: {_reason(unread[0], scheme, device)}")
 
 
 def _unread(scheme: Scheme, settings: QuantizeSettings) -> tuple[str, ...]:
@@ -38,9 +35,11 @@ def _unread(scheme: Scheme, settings: QuantizeSettings) -> tuple[str, ...]:
     return () if settings.calibration == "percentile" else ("percentile",)
 
 
-def _reason(scheme: Scheme, device: DeviceProfile) -> str:
+def _reason(name: str, scheme: Scheme, device: DeviceProfile) -> str:
     if scheme.backend == "nncf":
         return "NNCF chooses ranges by itself. Leave it out, or use backend: onnxruntime."
+    if scheme.mode == "dynamic" and name == "layout":
+        return "it belongs to mode: static. Leave one of them out."
     if scheme.mode == "dynamic":
         return "dynamic int8 finds its ranges in each run. Leave it out, or use mode: static."
     if scheme.mode == "static":

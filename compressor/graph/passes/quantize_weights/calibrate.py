@@ -47,7 +47,8 @@ def calibrated_weights(
             "there is none: give data.train and data.calibration above 0, or use method: rtn."
         )
     model = checkpoints.load_without_dials(context.checkpoint.path, context.task)
-    names = [name for name in TOKENS if name != "token_type_ids" or family_of_model(model).has_token_types]
+    segments = family_of_model(model).reads_segments(getattr(model.config, "type_vocab_size", None))
+    names = [name for name in TOKENS if segments or name != "token_type_ids"]
     windows = Windows(context.task, context.tokenizer, examples, names, settings.batch_size)
     batches = [{name: torch.from_numpy(rows) for name, rows in feed.items()} for feed in windows.feeds]
     by_value: dict[str, list[str]] = {}
