@@ -131,6 +131,17 @@ def _settings_of(annotation: Any) -> Any:
     return options[0] if type(None) in get_args(annotation) and len(options) == 1 else annotation
 
 
+def given(values: Any, names: Sequence[str] | None = None) -> list[str]:
+    """Which settings of a settings object are others than their defaults, in order; `names`: of these alone."""
+    found = []
+    for field in dataclasses.fields(values):
+        factory = field.default_factory
+        default = field.default if factory is dataclasses.MISSING else factory()
+        if (names is None or field.name in names) and getattr(values, field.name) != default:
+            found.append(field.name)
+    return found
+
+
 def to_mapping(value: Any) -> dict[str, Any]:
     """Turn a settings object back into plain dictionaries and lists (for keys, manifests and printing)."""
     return dataclasses.asdict(value)

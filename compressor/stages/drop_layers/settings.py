@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from compressor.config.schema import Count, Whole, settings
+from compressor.config.schema import Count, Whole, given, settings
 from compressor.errors import RequestError
 
 Pattern = Literal["every_other", "first", "last", "both_ends", "importance"]
@@ -22,12 +22,7 @@ class DropLayersSettings:
 
     def __post_init__(self) -> None:
         """Refuse settings of a measurement that is not made."""
-        asked = {
-            "importance": self.importance != "cosine",
-            "one_by_one": not self.one_by_one,
-            "samples": self.samples != 256,
-        }
-        unread = [name for name, given in asked.items() if given]
+        unread = given(self, ("importance", "one_by_one", "samples"))
         if self.keep != "importance" and unread:
             raise RequestError(
                 f"drop_layers: {' and '.join(unread)} would have no effect: the layers are chosen by their place. Add "

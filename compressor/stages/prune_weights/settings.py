@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from compressor.config.schema import Count, NonNegative, Positive, Probability, Ratio, settings
+from compressor.config.schema import Count, NonNegative, Positive, Probability, Ratio, given, settings
 from compressor.config.training import TrainingSettings
 from compressor.errors import RequestError
 from compressor.stages.distill.settings import DistillSettings, losses_beside
@@ -54,10 +54,11 @@ class PruneWeightsSettings(TrainingSettings):
             self._refuse_unread(("threshold", "penalty"), "method: soft_movement")
 
     def _refuse_unread(self, names: Sequence[str], whose: str) -> None:
-        default = {field.name: field.default for field in dataclasses.fields(self)}
-        given = [name for name in names if getattr(self, name) != default[name]]
-        if given:
-            raise RequestError(f"prune_weights: {' and '.join(given)} mean something to {whose} alone: leave them out.")
+        unread = given(self, names)
+        if unread:
+            raise RequestError(
+                f"prune_weights: {' and '.join(unread)} mean something to {whose} alone: leave them out."
+            )
 
     def losses(self) -> DistillSettings | None:
         """What is learned from the teacher, or None for the task's own loss."""

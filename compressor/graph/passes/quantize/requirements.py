@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from compressor.config.device import DeviceProfile
+from compressor.config.schema import given
 from compressor.errors import RequestError
 from compressor.graph.passes.quantize.scheme import resolve
 from compressor.graph.passes.quantize.settings import QuantizeSettings
@@ -11,7 +12,7 @@ from compressor.graph.passes.quantize.settings import QuantizeSettings
 def check_trained(settings: QuantizeSettings, device: DeviceProfile) -> None:
     """Raise `RequestError` for settings that the training has settled, or a device that wants other ranges."""
     free = ("embeddings", "layout") if settings.smooth == "on" else ("embeddings", "layout", "smooth")
-    settled = [name for name in settings.given() if name not in free]
+    settled = [name for name in given(settings) if name not in free]
     if settled:
         raise RequestError(
             f"quantize: {settled[0]} cannot be set for a model that the stage qat trained for int8: which products are "

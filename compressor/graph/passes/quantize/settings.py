@@ -57,12 +57,6 @@ class QuantizeSettings:
     smooth: Literal["auto", "on", "off"] = "auto"  # loud channels of activations; auto: where there is calibration data
     max_drop: NonNegative | None = None  # nncf: points that int8 may lose; products go back to float until it holds
 
-    def given(self) -> list[str]:
-        """Which settings are others than the default, in their order."""
-        default = type(self)()
-        names = [field.name for field in dataclasses.fields(self)]
-        return [name for name in names if getattr(self, name) != getattr(default, name)]
-
     def chosen_backend(self) -> Literal["onnxruntime", "nncf"]:
         """The backend, where auto leaves it open: the one that can bound the drop, if a bound is given."""
         if self.backend == "auto":

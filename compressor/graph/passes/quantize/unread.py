@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from compressor.config.device import DeviceProfile
+from compressor.config.schema import given
 from compressor.errors import RequestError
 from compressor.graph.passes.quantize.scheme import Scheme, resolve
 from compressor.graph.passes.quantize.settings import QuantizeSettings
@@ -19,7 +20,7 @@ def check_unread(settings: QuantizeSettings, device: DeviceProfile) -> None:
     """Raise `RequestError` for a setting without effect on this device, of a model that was not trained for int8."""
     scheme = resolve(settings, device)
     asked_nothing = {"embeddings": settings.embeddings == "keep", "smooth": settings.smooth == "off"}
-    unread = [name for name in settings.given() if name in _unread(scheme, settings) and not asked_nothing.get(name)]
+    unread = [name for name in given(settings) if name in _unread(scheme, settings) and not asked_nothing.get(name)]
     if unread:
         raise RequestError(f"quantize: {unread[0]} would have no effect: {_reason(unread[0], scheme, device)}")
 
